@@ -1,0 +1,40 @@
+"""`ferryman`: the command line from its first word on."""
+
+from __future__ import annotations
+
+import click
+
+from ferryman import __version__
+from ferryman.cli.config import config
+from ferryman.cli.serve import serve
+from ferryman.cli.simulate import simulator
+
+
+class _ServeByDefault(click.Group):
+    """A group that takes a missing command word as `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "--version", *self.commands}
+        if not args or args[0] not in own:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="ferryman", message="%(prog)s %(version)s")
+def main() -> None:
+    """Ferryman: a self-hosted gateway for Claude.
+
+    Without a command, `serve` is meant: `ferryman --port 4001` is `ferryman serve --port 4001`.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"ferryman {__version__}")
+
+
+main.add_command(serve)
+main.add_command(config)
+main.add_command(simulator)

@@ -1,0 +1,176 @@
+"""Everything that can go wrong, and how a client sees it.
+
+    FerrymanError                      status  error.type              retried by clients
+    ├── SettingsError                  (exit 2, before anything listens)
+    └── RelayError                     what a client is answered with
+        ├── InvalidRequest             400     invalid_request_error   no
+        ├── MissingCredential          401     authentication_error    no
+        ├── NotFound                   404     not_found_error         no
+        ├── RequestTimeout             408     invalid_request_error   yes
+        ├── BodyTooLarge               413     request_too_large       no
+        ├── ExpectationFailed          417     invalid_request_error   no
+        ├── HeadTooLarge               431     invalid_request_error   no
+        ├── VersionNotSupported        505     invalid_request_error   no
+        ├── UpstreamUnreachable        502     api_error               yes
+        ├── UpstreamInvalid            502     api_error               yes
+        ├── UpstreamTimeout            504     timeout_error           yes
+        ├── InternalError              500     api_error               no
+        └── Overloaded                 529     overloaded_error        yes
+
+Types and statuses are Anthropic's. `x-should-retry: false` goes with every error that asking
+again cannot mend: without it the official clients retry some of them for minutes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class FerrymanError(Exception):
+    """The root of all errors that Ferryman raises itself."""
+
+
+class SettingsError(FerrymanError):
+    """One or more settings are wrong; `problems` holds a sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RelayError(FerrymanError):
+    """An error that is answered to the client in Anthropic's shape.
+
+    Attributes:
+        status: the HTTP status.
+        error_type: Anthropic's `error.type`.
+        retry: what the client is told in `x-should-retry`; `None` leaves the header out,
+            so that the client's own rule for the status holds.
+        retry_after_seconds: whole seconds for `retry-after`, `None` for no such header.
+        message: what failed, the value in question, and what to do.
+    """
+
+    status = 500
+    error_type = "api_error"
+    retry: bool | None = False
+    retry_after_seconds: int | None = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(RelayError):
+    """The request is malformed or ambiguous."""
+
+    status = 400
+    error_type = "invalid_request_error"
+
+
+class MissingCredential(RelayError):
+    """No credential came with the request, and one is needed."""
+
+    status = 401
+    error_type = "authentication_error"
+
+
+class NotFound(RelayError):
+    """No such path here."""
+
+    status = 404
+    error_type = "not_found_error"
+
+
+class RequestTimeout(RelayError):
+    """The client began a request and did not finish it in time."""
+
+    status = 408
+    error_type = "invalid_request_error"
+    retry = None
+
+
+class BodyTooLarge(RelayError):
+    """The request body is larger than we take."""
+
+    status = 413
+    error_type = "request_too_large"
+
+
+class ExpectationFailed(RelayError):
+    """An `Expect` other than `100-continue` (RFC 9110, section 10.1.1)."""
+
+    status = 417
+    error_type = "invalid_request_error"
+
+
+class HeadTooLarge(RelayError):
+    """The request line and headers are larger than we take."""
+
+    status = 431
+    error_type = "invalid_request_error"
+
+
+class VersionNotSupported(RelayError):
+    """An HTTP version other than 1.0 and 1.1."""
+
+    status = 505
+    error_type = "invalid_request_error"
+
+
+class UpstreamUnreachable(RelayError):
+    """No connection to the upstream, or it was lost before an answer."""
+
+    status = 502
+    retry = None
+
+
+class UpstreamInvalid(RelayError):
+    """The upstream's answer is not HTTP as we take it."""
+
+    status = 502
+    retry = None
+
+
+class UpstreamTimeout(RelayError):
+    """The upstream took longer than it was given."""
+
+    status = 504
+    error_type = "timeout_error"
+    retry = None
+
+
+class InternalError(RelayError):
+    """A mistake of ours; the traceback is in the log."""
+
+
+class Overloaded(RelayError):
+    """A bound of ours is reached; asking again a little later can succeed."""
+
+    status = 529
+    error_type = "overloaded_error"
+    retry = None
+    retry_after_seconds = 1
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def error_body(error: RelayError, request_id: str) -> bytes:
+    """The JSON body in which a client is told of `error`, as Anthropic writes it."""
+    return _ENCODER.encode(
+        {
+            "type": "error",
+            "error": {"type": error.error_type, "message": error.message},
+            "request_id": request_id,
+        }
+    )
+
+
+def error_headers(error: RelayError) -> list[tuple[bytes, bytes]]:
+    """The headers that make the official clients do the right thing with `error`."""
+    headers = [(b"content-type", b"application/json")]
+    if error.retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
+    if error.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    return headers

@@ -1,0 +1,387 @@
+"""The side that clients connect to: bytes in, requests out, and framed answers back.
+
+A `ServerConnection` parses one client connection and hands each request to a `RequestHandler`
+that the relay makes for it. Requests are served one at a time and answered in order; what a
+pipelining client sends early waits, and reading stops meanwhile, so at most one read is held.
+
+Reading goes on while an answer is under way, which is how we notice that a client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import cast
+
+import httptools
+import structlog
+
+from ferryman.errors import InternalError, InvalidRequest, RelayError, RequestTimeout
+from ferryman.http1.headers import Header
+from ferryman.http1.request import MAX_HEADERS, Request, check_head, check_size, head_too_large
+from ferryman.http1.server import RequestHandler, Server
+from ferryman.http1.status import STATUS_LINES
+
+log = structlog.get_logger("ferryman.http1")
+
+LINGER_SECONDS = 30.0
+"""How long a refused client may go on sending before it is cut, as nginx's lingering_time.
+
+Cut at once, the client would see a reset in place of the answer that tells it what was wrong.
+"""
+
+
+class ServerConnection(asyncio.BufferedProtocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_blocked",
+        "_chunked",
+        "_closing",
+        "_current",
+        "_handler",
+        "_head",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_incoming",
+        "_parser",
+        "_response_ended",
+        "_response_started",
+        "_server",
+        "_target",
+        "_transport",
+        "_waiting",
+        "deadline",
+        "peer",
+    )
+
+    def __init__(self, server: Server) -> None:
+        # Per connection.
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[Request] = deque()
+        self._closing = False  # no further request is taken
+        self._blocked = False  # the client does not read what was written
+        self.deadline = server.monotonic() + server.limits.read_seconds
+        self.peer = ""
+        # Per request being parsed.
+        self._target = b""
+        self._headers: list[Header] = []
+        self._head_bytes = 0
+        self._in_head = False
+        self._incoming: Request | None = None
+        # Per request being answered.
+        self._current: Request | None = None
+        self._handler: RequestHandler | None = None
+        self._head = b""
+        self._chunked = False
+        self._response_started = False
+        self._response_ended = False
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing else "busy" if self._current else "idle"
+        return f"<ServerConnection {self.peer} {state}>"
+
+    # ── the transport's side ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport and count the connection."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self._server.connections.add(self)
+        if self._server.draining:
+            self._close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The shared read buffer."""
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what came."""
+        if self._closing and self._incoming is None:
+            return
+        self._head_bytes = self._head_bytes + nbytes if self._in_head else nbytes
+        try:
+            self._parser.feed_data(self._server.buffer[:nbytes])
+        except httptools.HttpParserUpgrade:
+            pass  # refused while its head was read
+        except httptools.HttpParserError as error:
+            self._refuse(_refusal_of(error))
+        else:
+            if self._in_head and self._head_bytes > self._server.limits.head_bytes:
+                self._refuse(head_too_large(self._server.limits.head_bytes))
+
+    def eof_received(self) -> bool:
+        """A client that closes its writing side has gone, as for nginx."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Pass the client's slowness on."""
+        self._blocked = True
+        if self._handler is not None:
+            self._handler.on_client_blocked()
+
+    def resume_writing(self) -> None:
+        """Pass on that the client has caught up, or begin what had to wait for that."""
+        self._blocked = False
+        if self._handler is not None:
+            self._handler.on_client_ready()
+        else:
+            self._serve_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the running exchange, if any, that its client has gone."""
+        self._server.connections.discard(self)
+        self._transport = None
+        del self._parser  # it holds our bound methods: without this the pair waits for the collector
+        self._closing = True
+        self._incoming = None
+        self._waiting.clear()
+        handler, self._handler, self._current = self._handler, None, None
+        if handler is not None:
+            handler.on_client_gone()
+
+    # ── the parser's side ──
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._target = b""
+        self._headers = []
+        self._in_head = True
+        if self._current is None:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target, which may come in pieces."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; trailers, which come after the head, are dropped."""
+        if self._in_head:
+            self._headers.append((name.lower(), name, value))
+
+    def on_headers_complete(self) -> None:
+        """Check the head and start its exchange, or let it wait for its turn."""
+        self._in_head = False
+        request = Request(self._parser.get_method(), self._target, self._headers)
+        if self._head_bytes > self._server.limits.head_bytes or len(self._headers) > MAX_HEADERS:
+            check_size(request, self._server.limits.head_bytes)
+        check_head(request, self._parser.get_http_version())
+        if self._parser.should_upgrade():
+            raise InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1.")
+        self._incoming = request
+        if self._current is None and not self._blocked and not self._waiting:
+            self._start(request)
+            return
+        self._waiting.append(request)
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass the body on, or keep it with a request that waits for its turn."""
+        request = self._incoming
+        if request is None:
+            return
+        if request is not self._current:
+            request.body.append(body)
+        elif self._handler is not None:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+            self._handler.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has come whole."""
+        request, self._incoming = self._incoming, None
+        if request is None:
+            return
+        request.complete = True
+        if not self._parser.should_keep_alive():
+            self._closing = True
+        if request is self._current:
+            self._request_ended()
+
+    # ── the exchange's side ──
+
+    def send_continue(self) -> None:
+        """Ask the client for the body it announced with `Expect: 100-continue`."""
+        request = self._current
+        if request is not None and request.expects_continue and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def start_response(self, status: int, lines: list[bytes], length: int | None) -> None:
+        """Fix the head of the answer; it goes out with the first `write`.
+
+        Args:
+            status: the final status, 200 or above.
+            lines: header lines, each with its CRLF, without framing and hop-by-hop headers.
+            length: bytes of the body; `None` when unknown, or when the answer has no body.
+        """
+        request = self._current
+        if request is None:
+            return
+        head = [STATUS_LINES[status], *lines]
+        self._chunked = False
+        if length is not None:
+            if status != 204:  # RFC 9110, section 8.6
+                head.append(b"content-length: %d\r\n" % length)
+        elif request.http10:
+            self._closing = True
+        elif request.method != b"HEAD" and status not in {204, 304}:
+            self._chunked = True
+            head.append(b"transfer-encoding: chunked\r\n")
+        if self._closing or self._server.draining or not request.complete:
+            self._closing = True
+            head.append(b"connection: close\r\n")
+        elif request.http10:
+            head.append(b"connection: keep-alive\r\n")
+        head.append(b"\r\n")
+        self._head = b"".join(head)
+        self._response_started = True
+
+    def write(self, data: bytes, *, end: bool) -> None:
+        """Send a part of the body, the first one behind the head; `end` completes the answer."""
+        if self._transport is None:
+            return
+        if self._chunked:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if end:
+                data += b"0\r\n\r\n"
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        if data:
+            self._transport.write(data)
+        if end:
+            self._answer_ended()
+
+    def break_off(self, event: bytes) -> None:
+        """Send a last event, if the answer is chunked, and close without a clean end."""
+        if not event or not self._chunked:
+            self.abort()
+            return
+        self.write(event, end=False)
+        self._handler = self._current = None
+        self._close()
+
+    def abort(self) -> None:
+        """Cut the connection, so that a half-sent answer cannot look complete."""
+        self._closing = True
+        self._handler = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is under way."""
+        if self._current is None and not self._in_head:
+            self._close()
+
+    def expire(self) -> None:
+        """The deadline has passed: answer 408 to a request that does not come, else close."""
+        if self._closing or (self._current is None and not self._in_head):
+            self.abort()
+        else:
+            self._refuse(RequestTimeout("The request did not come whole in time; send it again."))
+
+    # ── in between ──
+
+    def _start(self, request: Request) -> None:
+        self._current = request
+        self._response_started = self._response_ended = False
+        self._handler = handler = self._server.new_handler(self, request)
+        handler.begin()
+        parts, request.body = request.body, []
+        for data in parts:
+            if self._handler is not None:
+                handler.on_body(data)
+
+    def _request_ended(self) -> None:
+        if self._response_ended:
+            self._finish()
+        elif self._handler is not None:
+            self.deadline = math.inf
+            self._handler.on_request_end()
+
+    def _answer_ended(self) -> None:
+        self._response_ended = True
+        self._handler = None
+        request = self._current
+        if request is None:
+            return
+        if request.complete:
+            self._finish()
+        elif request is self._incoming:
+            self.deadline = self._server.monotonic() + LINGER_SECONDS
+        else:
+            self._linger()
+
+    def _finish(self) -> None:
+        """Both directions of an exchange are done: serve what waits, or fall idle."""
+        self._current = None
+        if self._closing or self._server.draining:
+            self._close()
+            return
+        self.deadline = self._server.monotonic() + self._server.limits.idle_seconds
+        if self._waiting:
+            # Not called from here: answers given at once would recurse once per waiting request.
+            asyncio.get_running_loop().call_soon(self._serve_waiting)
+
+    def _serve_waiting(self) -> None:
+        if self._transport is None or self._current is not None or self._blocked or not self._waiting:
+            return
+        request = self._waiting.popleft()
+        if not self._waiting:
+            self._transport.resume_reading()
+        self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        self._start(request)
+        if request.complete and self._current is request:
+            self._request_ended()
+
+    def _refuse(self, error: RelayError) -> None:
+        """Answer a request that cannot be read, and take no more from this connection."""
+        self._incoming = None
+        self._in_head = False
+        self._closing = True
+        if self._current is None:
+            self._current = Request(b"GET", b"", [])
+            self._response_started = self._response_ended = False
+            lines, body = self._server.render_error(error)
+            self.start_response(error.status, lines, len(body))
+            self.write(body, end=True)
+        elif self._handler is not None and (not self._current.complete or isinstance(error, InternalError)):
+            self._handler.on_request_error(error)
+        elif self._current.complete:
+            pass  # a whole request is being answered; that answer is the last on this connection
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close our side, and discard what the client still sends until it has read the answer."""
+        self._closing = True
+        self._current = None
+        self.deadline = self._server.monotonic() + LINGER_SECONDS
+        if self._transport is None:
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self.deadline = self._server.monotonic() + LINGER_SECONDS
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _refusal_of(error: httptools.HttpParserError) -> RelayError:
+    cause = error.__context__
+    if isinstance(cause, RelayError):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError):
+        log.error("request failed", exc_info=cause)
+        return InternalError("Ferryman failed at this request; its log says where.")
+    return InvalidRequest(f"The request is not valid HTTP/1.1: {error}.")

@@ -1,0 +1,104 @@
+"""What the connections of one listener share, and what they ask of the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from ferryman.errors import RelayError
+from ferryman.http1.request import Request
+
+
+class RequestHandler(Protocol):
+    """What the relay makes of a request."""
+
+    def begin(self) -> None:
+        """Look at the head; the request may be answered at once."""
+
+    def on_body(self, data: bytes) -> None:
+        """Take the next part of the request body."""
+
+    def on_request_end(self) -> None:
+        """The request is complete."""
+
+    def on_request_error(self, error: RelayError) -> None:
+        """The rest of the request cannot be read; answer `error` if nothing has been answered."""
+
+    def on_client_blocked(self) -> None:
+        """The client reads more slowly than we write."""
+
+    def on_client_ready(self) -> None:
+        """The client has caught up."""
+
+    def on_client_gone(self) -> None:
+        """The client closed or reset its connection; nothing more can be written."""
+
+
+class ServerLimits(NamedTuple):
+    """Sizes in bytes and times in seconds that a client connection is held to."""
+
+    head_bytes: int
+    idle_seconds: float
+    read_seconds: float
+
+
+class Connection(Protocol):
+    """A client connection as its server sees it."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is under way."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Server:
+    """What the connections of one listener share."""
+
+    def __init__(
+        self,
+        new_handler: Callable[[Any, Request], RequestHandler],
+        render_error: Callable[[RelayError], tuple[list[bytes], bytes]],
+        *,
+        monotonic: Callable[[], float],
+        limits: ServerLimits,
+        buffer: memoryview,
+    ) -> None:
+        """Bind the callbacks.
+
+        Args:
+            new_handler: makes the handler of a request, given its `ServerConnection`.
+            render_error: header lines (each with its CRLF) and body for an error met in parsing.
+            monotonic: the clock for time-outs, in seconds.
+            limits: sizes and times.
+            buffer: where reads land; shared by all connections of a worker, since each read is
+                used up before the next begins.
+        """
+        self.new_handler = new_handler
+        self.render_error = render_error
+        self.monotonic = monotonic
+        self.limits = limits
+        self.buffer = buffer
+        self.connections: set[Connection] = set()
+        self.draining = False
+
+    def sweep(self, now: float) -> None:
+        """End the connections whose time is up."""
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            connection.expire()
+
+    def drain(self) -> None:
+        """Let running exchanges finish, and close every connection as it falls idle."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def abort(self) -> None:
+        """Cut every connection."""
+        for connection in list(self.connections):
+            connection.abort()

@@ -1,0 +1,142 @@
+"""The values that pass between the steps of an exchange. Units are in names; `_at` is UTC."""
+
+from __future__ import annotations
+
+import enum
+import random
+from datetime import datetime
+
+import msgspec
+
+
+class Ended(enum.StrEnum):
+    """How an exchange ended; each exchange ends once."""
+
+    DONE = "done"
+    REFUSED = "refused"  # answered by us, the upstream was never asked
+    UPSTREAM_ERROR = "upstream_error"  # not reached, lost, or not HTTP
+    TIMEOUT = "timeout"
+    CLIENT_GONE = "client_gone"
+    SHUTDOWN = "shutdown"
+    INTERNAL_ERROR = "internal_error"
+
+
+class CacheCreation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Cache writes by the lifetime of the entry; parts of `cache_creation_input_tokens`."""
+
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class ServerToolUse(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Uses of tools that run at Anthropic, which are billed by use."""
+
+    web_search_requests: int | None = None
+    web_fetch_requests: int | None = None
+
+
+class OutputTokensDetails(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Parts of `output_tokens`; never added to it."""
+
+    thinking_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Anthropic's `usage`, with its names and meaning; `None` is a field that was not there.
+
+    `input_tokens` excludes what was read from or written to the cache: the whole prompt is
+    `input_tokens + cache_creation_input_tokens + cache_read_input_tokens`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+    server_tool_use: ServerToolUse | None = None
+    output_tokens_details: OutputTokensDetails | None = None
+    service_tier: str | None = None
+    inference_geo: str | None = None
+    speed: str | None = None
+    iterations: msgspec.Raw | None = None  # kept as it came; priced entry by entry
+
+    def updated(self, later: Usage) -> Usage:
+        """This usage with every field that `later` carries, as `message_delta` updates `message_start`."""
+        changes = {
+            name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None
+        }
+        return msgspec.structs.replace(self, **changes)
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """The head fields of a JSON request that Ferryman reads; the rest is never parsed."""
+
+    model: str | None = None
+    stream: bool | None = None
+    max_tokens: int | None = None
+
+
+class Principal(msgspec.Struct, frozen=True, gc=False):
+    """Who is calling, as far as the `auth` in force tells.
+
+    Attributes:
+        kind: `open` (anybody) or `passthrough` (the client's own Anthropic credential).
+        credential_kind: where the credential stood: `x-api-key`, `bearer`, `both` or `none`.
+    """
+
+    kind: str
+    credential_kind: str
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The record of one exchange. `None` is what never came to be.
+
+    Attributes:
+        id: a UUIDv7, also in the client's `x-ferryman-request-id`.
+        started_at: when the head of the request had come.
+        path: without the query.
+        session_id: Claude Code's.
+        status: what the client was answered with.
+        error: what went wrong, in one sentence.
+        attempts: how often the upstream was asked.
+        usage_complete: `usage` is all there is, or there is none to come.
+        request_bytes: of the body as it came.
+        response_bytes: of the body as it went, without framing.
+        time_to_first_byte_seconds: from `started_at` to the upstream's first byte.
+        overhead_seconds: ours: from the whole request to its hand-over to the upstream connection,
+            and from the first bytes of the answer to their hand-over to the client's. Waiting for
+            a new upstream connection is not in it.
+    """
+
+    id: str
+    started_at: datetime
+    method: str
+    path: str
+    ended: Ended
+    duration_seconds: float
+    request_bytes: int
+    response_bytes: int
+    usage_complete: bool
+    attempts: int
+    stream: bool = False
+    principal: str | None = None
+    credential: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+    status: int | None = None
+    error: str | None = None
+    upstream_request_id: str | None = None
+    usage: Usage | None = None
+    time_to_first_byte_seconds: float | None = None
+    overhead_seconds: float | None = None
+
+
+_random_bits = random.SystemRandom().getrandbits
+
+
+def new_id(now_seconds: float) -> str:
+    """A UUIDv7 (RFC 9562, section 5.7), which sorts by the millisecond of `now_seconds` (Unix time)."""
+    tail = _random_bits(74)
+    high, low = tail >> 62, tail & 0x3FFFFFFFFFFFFFFF
+    text = f"{int(now_seconds * 1000):012x}7{high:03x}{0x8000000000000000 | low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

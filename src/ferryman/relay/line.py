@@ -1,0 +1,65 @@
+"""What the exchanges of one worker share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ferryman.clock import Clock
+from ferryman.http1.pool import Pool
+from ferryman.model import Entry
+from ferryman.relay.prepare import UpstreamFace
+
+if TYPE_CHECKING:
+    from ferryman.relay.exchange import Exchange
+
+
+class LineLimits(NamedTuple):
+    """Sizes in bytes and times in seconds that an exchange is held to."""
+
+    body_bytes: int
+    first_byte_seconds: float
+    stream_idle_seconds: float
+    client_stall_seconds: float
+
+
+class Line:
+    """What the exchanges of one worker share.
+
+    Attributes:
+        auth: the `auth` in force: `open` or `passthrough`.
+        limits: what each exchange is held to.
+        face: what the upstream is given with each request.
+        pool: the connections to it.
+        clock: the time.
+        record: takes the entry of each exchange, once.
+        live: the exchanges that are not over.
+        draining: no new connection is taken, and what runs is let finish.
+    """
+
+    def __init__(
+        self,
+        *,
+        auth: str,
+        limits: LineLimits,
+        face: UpstreamFace,
+        pool: Pool,
+        clock: Clock,
+        record: Callable[[Entry], None],
+    ) -> None:
+        self.auth = auth
+        self.limits = limits
+        self.face = face
+        self.pool = pool
+        self.clock = clock
+        self.record = record
+        self.live: set[Exchange] = set()
+        self.draining = False
+
+    def __repr__(self) -> str:
+        return f"<Line {self.auth}: {len(self.live)} live, {self.pool!r}>"
+
+    def sweep(self, now: float) -> None:
+        """End the exchanges whose time is up."""
+        for exchange in [e for e in self.live if e.deadline <= now]:
+            exchange.expire()

@@ -1,0 +1,192 @@
+"""Usage out of the bytes going by. Reads, never rewrites; memory does not grow with the answer."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple, Protocol
+
+from ferryman.http1.client import ResponseHead
+from ferryman.http1.headers import values_of
+from ferryman.model import Usage
+from ferryman.wire.scan import TopLevelObject
+from ferryman.wire.sse import MessageStream
+from ferryman.wire.usage import usage_of_answer, usage_of_object
+
+HELD_ANSWER_BYTES = 1 << 20
+"""A JSON answer up to this size is held and decoded whole; a longer one is scanned as it goes by."""
+
+MAX_DECODED_BYTES = 1 << 28
+"""A compressed answer is read this far. More than any Messages answer holds: a bomb stops here."""
+
+_DECODED_PIECE_BYTES = 65_536
+
+
+class Reading(NamedTuple):
+    """What a meter has seen.
+
+    Attributes:
+        usage: as reported, `None` if nothing was.
+        complete: no more is to come.
+        fault: what was wrong with the answer if these are all of its bytes, `None` if nothing.
+    """
+
+    usage: Usage | None
+    complete: bool
+    fault: str | None
+
+
+class Meter(Protocol):
+    """Looks at an answer."""
+
+    @property
+    def over(self) -> bool:
+        """The answer's own end has been seen, which may be before the end of its bytes."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """An event may be put behind the bytes so far."""
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes of the body."""
+
+    def reading(self) -> Reading:
+        """What has been seen so far."""
+
+
+def meter_for(head: ResponseHead) -> Meter:
+    """The meter for an answer to a Messages request with this head."""
+    kind = b"".join(values_of(head.headers, b"content-type")).partition(b";")[0].strip().lower()
+    if kind == b"text/event-stream":
+        meter: Meter = StreamMeter()
+    elif kind == b"application/json" and head.status == 200:
+        meter = JsonMeter()
+    else:
+        return NoMeter()
+    coding = b",".join(values_of(head.headers, b"content-encoding")).strip().lower()
+    if coding in {b"", b"identity"}:
+        return meter
+    return GzipMeter(meter) if coding == b"gzip" else NoMeter()
+
+
+class NoMeter:
+    """For answers without usage."""
+
+    __slots__ = ()
+    over = False
+    at_boundary = False
+
+    def feed(self, data: bytes) -> None:
+        """Nothing to see."""
+
+    def reading(self) -> Reading:
+        """No usage, which is complete."""
+        return Reading(None, complete=True, fault=None)
+
+
+class JsonMeter:
+    """For a whole answer."""
+
+    __slots__ = ("_held", "_held_bytes", "_scan")
+    over = False
+    at_boundary = False
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._scan: TopLevelObject | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Hold the answer, or scan it once it is too large to be held."""
+        if self._scan is not None:
+            self._scan.feed(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > HELD_ANSWER_BYTES:
+            self._scan = TopLevelObject(b"usage")
+            for piece in self._held:
+                self._scan.feed(piece)
+            self._held = []
+
+    def reading(self) -> Reading:
+        """The top-level `usage`."""
+        if self._scan is None:
+            usage = usage_of_answer(b"".join(self._held))
+        else:
+            usage = None if self._scan.value is None else usage_of_object(self._scan.value)
+        return Reading(usage, complete=usage is not None, fault=None)
+
+
+class StreamMeter:
+    """For an event stream."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self) -> None:
+        self._stream = MessageStream()
+
+    @property
+    def over(self) -> bool:
+        """`message_stop` has gone by."""
+        return self._stream.stopped
+
+    @property
+    def at_boundary(self) -> bool:
+        """The bytes so far end with a whole event."""
+        return self._stream.at_boundary
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next events."""
+        self._stream.feed(data)
+
+    def reading(self) -> Reading:
+        """What was reported; complete once `message_stop` came behind the final counts."""
+        stream = self._stream
+        fault = None
+        if not stream.stopped:
+            fault = "the stream brought an error event" if stream.failed else "the stream has no message_stop"
+        return Reading(stream.usage, stream.stopped and stream.usage_final, fault)
+
+
+class GzipMeter:
+    """Decodes for another meter; the client gets the compressed bytes."""
+
+    __slots__ = ("_decoded_bytes", "_decoder", "_inner", "_lost", "_whole")
+    at_boundary = False
+
+    def __init__(self, inner: Meter) -> None:
+        self._inner = inner
+        self._decoder = zlib.decompressobj(wbits=31)  # gzip with its header
+        self._decoded_bytes = 0
+        self._lost = False
+        self._whole = False
+
+    @property
+    def over(self) -> bool:
+        """As the inner meter says."""
+        return self._inner.over
+
+    def feed(self, data: bytes) -> None:
+        """Decode piece by piece, so that a small input cannot become a large one at once."""
+        while data and not self._lost:
+            try:
+                piece = self._decoder.decompress(data, _DECODED_PIECE_BYTES)
+            except zlib.error:
+                self._lost = not self._whole  # padding behind a whole member is harmless
+                self._whole = False
+                return
+            self._decoded_bytes += len(piece)
+            if self._decoded_bytes > MAX_DECODED_BYTES:
+                self._lost = True
+                return
+            self._inner.feed(piece)
+            data = self._decoder.unconsumed_tail
+            if self._decoder.eof:
+                data = self._decoder.unused_data  # gzip members may follow one another
+                self._decoder = zlib.decompressobj(wbits=31)
+                self._whole = True
+
+    def reading(self) -> Reading:
+        """The inner meter's, complete only if all could be decoded."""
+        inner = self._inner.reading()
+        return Reading(inner.usage, inner.complete and not self._lost, None if self._lost else inner.fault)

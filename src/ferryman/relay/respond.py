@@ -1,0 +1,87 @@
+"""The head of the answer, and answers of our own."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import msgspec
+
+from ferryman import __version__
+from ferryman.errors import RelayError, error_body, error_headers
+from ferryman.http1.client import ResponseHead
+from ferryman.http1.headers import FRAMING, HOP_BY_HOP, list_tokens, nominated, values_of
+
+_OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"})
+_DROPPED = HOP_BY_HOP | FRAMING | _OWN
+
+
+def relayed_lines(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> list[bytes]:
+    """The header lines of a relayed answer: the upstream's, in their order, and then ours.
+
+    Args:
+        head: the upstream's.
+        request_id: ours, a UUID.
+        model: as resolved, `None` where the request names none that we read.
+        mutations: what was changed on the way, or `none`.
+    """
+    dropped = _DROPPED
+    connection = values_of(head.headers, b"connection")
+    if connection and not list_tokens(connection) <= {b"close", b"keep-alive"}:
+        dropped = dropped | nominated(head.headers)
+    pieces: list[bytes] = []
+    for lower, name, value in head.headers:
+        if lower not in dropped:
+            pieces += (name, b": ", value, b"\r\n")
+    pieces.append(b"x-ferryman-request-id: %b\r\n" % request_id.encode())
+    if model is not None:
+        pieces.append(b"x-ferryman-model: %b\r\n" % header_value(model))
+    pieces.append(b"x-ferryman-mutations: %b\r\n" % mutations.encode())
+    return pieces
+
+
+def header_value(text: str) -> bytes:
+    """`text` as a header value: what a client chose must not end the line."""
+    if not (text.isascii() and text.isprintable()):
+        text = ascii(text)[1:-1]
+    return text[:200].encode()
+
+
+def own_lines(headers: list[tuple[bytes, bytes]], request_id: str) -> list[bytes]:
+    """The header lines of an answer of our own. `request-id` is what SDKs show in their errors."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    lines.append(b"date: %b\r\n" % formatdate(usegmt=True).encode())
+    lines.append(b"request-id: %b\r\nx-ferryman-request-id: %b\r\n" % ((request_id.encode(),) * 2))
+    return lines
+
+
+def error_answer(error: RelayError, request_id: str) -> tuple[list[bytes], bytes]:
+    """Header lines and body that tell a client of `error`, in Anthropic's shape."""
+    return own_lines(error_headers(error), request_id), error_body(error, request_id)
+
+
+def error_event(error: RelayError, request_id: str) -> bytes:
+    """`error` as an event of a stream that has begun."""
+    return b"event: error\ndata: %b\n\n" % error_body(error, request_id)
+
+
+def own_answer(path: str, *, draining: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body for one of our own paths."""
+    status = 200
+    if path == "/health/readiness":
+        status = 503 if draining else 200
+        body: dict[str, str] = {"status": "draining" if draining else "ready", "version": __version__}
+    elif path.startswith("/health"):
+        body = {"status": "healthy"}
+    elif path == "/api/hello":
+        body = {"message": "hello"}
+    elif path == "/version":
+        body = {"version": __version__}
+    else:
+        body = {
+            "name": "ferryman",
+            "version": __version__,
+            "relays": "/anthropic/* and /v1/*",
+            "health": "/health",
+        }
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    return status, headers, msgspec.json.encode(body)

@@ -1,0 +1,83 @@
+"""Which requests are relayed and where to, which are answered here, and which are refused."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from ferryman.errors import InvalidRequest, NotFound
+from ferryman.http1.request import Request
+
+OWN_PATHS = frozenset(
+    {
+        b"/",
+        b"/api/hello",
+        b"/health",
+        b"/health/liveliness",
+        b"/health/liveness",
+        b"/health/readiness",
+        b"/version",
+    }
+)
+"""Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
+
+_AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\", re.IGNORECASE)
+_ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+
+
+class Route(NamedTuple):
+    """Where a request goes.
+
+    Attributes:
+        path: the path as the client sent it, without the query, for the record.
+        target: what is appended to the upstream's base URL, query included; empty for own paths.
+        reads_call: the body is JSON whose head fields we look at.
+        metered: the answer carries `usage` that is paid for.
+    """
+
+    path: str
+    target: bytes
+    reads_call: bool
+    metered: bool
+
+
+def route(request: Request) -> Route:
+    """Decide where `request` goes.
+
+    Raises:
+        InvalidRequest: a target that two servers could read as two different paths.
+        NotFound: neither a relayed prefix nor an own path.
+    """
+    target = request.target
+    if absolute := _ABSOLUTE.match(target):  # RFC 9112, section 3.2.2
+        target = target[absolute.end() :] or b"/"
+    path, mark, query = target.partition(b"?")
+    if not path.startswith(b"/") or b"#" in target:
+        raise InvalidRequest(f"`{shown(target)}` is not a path this gateway can read.")
+    if _AMBIGUOUS.search(_ENCODED_DOTS.sub(b".", path)):
+        raise InvalidRequest(
+            f"`{shown(path)}` can be read as more than one path; leave out `//`, dot segments, "
+            "backslashes and encoded slashes."
+        )
+    if path in OWN_PATHS and request.method in {b"GET", b"HEAD"}:
+        return Route(shown(path), b"", reads_call=False, metered=False)
+    if path.startswith(b"/anthropic/"):
+        upstream_path = path[len(b"/anthropic") :]
+    elif path.startswith(b"/v1/"):
+        upstream_path = path
+    else:
+        raise NotFound(
+            f"`{shown(path)}` is not served here. Anthropic's API is under `/anthropic/` and `/v1/`: "
+            "try `/anthropic/v1/messages` or `/v1/messages`."
+        )
+    plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
+    messages = request.method == b"POST" and plain == b"/v1/messages"
+    reads = messages or (request.method == b"POST" and plain == b"/v1/messages/count_tokens")
+    return Route(shown(path), upstream_path + mark + query, reads_call=reads, metered=messages)
+
+
+def shown(path: bytes) -> str:
+    """`path` for people and records: ASCII, and not endless."""
+    return path[:200].decode("ascii", "backslashreplace")

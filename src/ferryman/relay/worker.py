@@ -1,0 +1,168 @@
+"""A worker: one line on real sockets, from listening to the last byte."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import structlog
+
+from ferryman.clock import Clock, SystemClock
+from ferryman.errors import RelayError, SettingsError
+from ferryman.http1.connection import ServerConnection
+from ferryman.http1.pool import Origin, Pool, PoolLimits
+from ferryman.http1.request import Request
+from ferryman.http1.server import Server, ServerLimits
+from ferryman.model import Entry, new_id
+from ferryman.relay.exchange import Exchange
+from ferryman.relay.line import Line, LineLimits
+from ferryman.relay.prepare import upstream_face
+from ferryman.relay.respond import error_answer
+from ferryman.settings import Settings
+
+log = structlog.get_logger("ferryman.worker")
+
+SWEEP_SECONDS = 1.0
+"""How often time-outs are looked at: one pass over what lives costs less than a timer each."""
+
+READ_BUFFER_BYTES = 262_144
+"""One buffer for all reads of a worker; as large as asyncio's own reads."""
+
+BACKLOG = 2048
+"""Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""
+
+
+class Worker:
+    """One line with its listener and its connections upstream."""
+
+    def __init__(
+        self, settings: Settings, *, record: Callable[[Entry], None], clock: Clock | None = None
+    ) -> None:
+        """Build the parts; nothing is opened before `start`.
+
+        Args:
+            settings: the settings in force.
+            record: takes the entry of each exchange.
+            clock: by default the machine's.
+        """
+        self.settings = settings
+        self.clock = clock if clock is not None else SystemClock()
+        buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.line = build_line(settings, clock=self.clock, record=record, buffer=buffer)
+        self.server = Server(
+            self._exchange,
+            self._error_without_exchange,
+            monotonic=self.clock.monotonic,
+            limits=ServerLimits(
+                head_bytes=settings.max_header_bytes,
+                idle_seconds=settings.client_idle_seconds,
+                read_seconds=settings.client_read_timeout_seconds,
+            ),
+            buffer=buffer,
+        )
+        self.port = settings.port
+        self._listener: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.settings.host}:{self.port}: {self.line!r}>"
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(
+                lambda: ServerConnection(self.server), self.settings.host, self.settings.port, backlog=BACKLOG
+            )
+        except OSError as error:
+            where = f"{self.settings.host}:{self.settings.port}"
+            reason = error.strerror or str(error)
+            raise SettingsError([f"host, port: cannot listen on `{where}`: {reason}."]) from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep_again)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop accepting, let what runs finish within `grace_seconds`, and cut the rest."""
+        self.line.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        self.server.drain()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        while self.server.connections and loop.time() < deadline:
+            await asyncio.sleep(0.02)  # noqa: ASYNC110  # an event would cost every connection, for this once
+        for exchange in list(self.line.live):
+            exchange.shut_down()
+        await asyncio.sleep(0)  # what was just written goes out before the cut
+        self.server.abort()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self.line.pool.close()
+
+    def sweep(self) -> None:
+        """End what has had its time."""
+        now = self.clock.monotonic()
+        self.line.sweep(now)
+        self.server.sweep(now)
+        self.line.pool.sweep(now)
+
+    def _sweep_again(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_again)
+        self.sweep()
+
+    def _exchange(self, client: ServerConnection, request: Request) -> Exchange:
+        return Exchange(self.line, client, request)
+
+    def _error_without_exchange(self, error: RelayError) -> tuple[list[bytes], bytes]:
+        request_id = new_id(self.clock.now())
+        log.info("request refused", request_id=request_id, status=error.status, reason=error.message)
+        return error_answer(error, request_id)
+
+
+def build_line(
+    settings: Settings, *, clock: Clock, record: Callable[[Entry], None], buffer: memoryview
+) -> Line:
+    """The line that `settings` describe."""
+    parts = settings.upstream
+    tls = tls_context() if parts.scheme == "https" else None
+    origin = Origin(parts.scheme, parts.hostname or "", parts.port or (443 if tls else 80))
+    pool = Pool(
+        origin,
+        PoolLimits(
+            connections=settings.upstream_max_connections,
+            connect_seconds=settings.connect_timeout_seconds,
+            idle_seconds=settings.upstream_idle_seconds,
+        ),
+        tls=tls,
+        monotonic=clock.monotonic,
+        buffer=buffer,
+    )
+    auth = settings.effective_auth
+    return Line(
+        auth=auth,
+        limits=LineLimits(
+            body_bytes=settings.max_body_bytes,
+            first_byte_seconds=settings.first_byte_timeout_seconds,
+            stream_idle_seconds=settings.stream_idle_timeout_seconds,
+            client_stall_seconds=settings.client_stall_timeout_seconds,
+        ),
+        face=upstream_face(
+            parts.path, origin.authority, settings.anthropic_api_key if auth == "open" else None
+        ),
+        pool=pool,
+        clock=clock,
+        record=record,
+    )
+
+
+def tls_context() -> ssl.SSLContext:
+    """Verifies the server against this machine's CA store; TLS 1.2 or newer, HTTP/1.1 only."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

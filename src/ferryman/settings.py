@@ -1,0 +1,181 @@
+"""Every setting in one table: name, type, default, environment names, help.
+
+Where the values come from is in `ferryman.settings_load`.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+MASK = "********"
+
+Auth = Literal["auto", "open", "passthrough"]
+
+
+def _setting(  # noqa: PLR0913  # a row of a table has many columns
+    default: Any,  # noqa: ANN401  # of the field's own type, which the checker sees at the field
+    text: str,
+    *,
+    env: tuple[str, ...] = (),
+    secret: bool = False,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    flags: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401  # as dataclasses.field
+    """A row of the table.
+
+    Args:
+        default: used when no source has a value.
+        text: one or two sentences of help.
+        env: further names in the environment, behind `FERRYMAN_<NAME>`.
+        secret: never shown.
+        at_least: lower bound of a number.
+        at_most: upper bound of a number.
+        flags: further names on the command line, beside `--<name>`.
+    """
+    metadata = {
+        "help": text,
+        "env": env,
+        "secret": secret,
+        "at_least": at_least,
+        "at_most": at_most,
+        "flags": flags,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """The settings in force. Units are in the names."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on.", flags=("-H",))
+    port: int = _setting(
+        4000,
+        "Port to listen on; 0 takes a free one.",
+        env=("PORT",),
+        at_least=0,
+        at_most=65535,
+        flags=("-p",),
+    )
+    upstream_url: str = _setting(
+        "https://api.anthropic.com",
+        "Base URL of the API to relay to; a path in it is kept.",
+        env=("ANTHROPIC_API_BASE",),
+    )
+    anthropic_api_key: str | None = _setting(
+        None, "The key for the upstream. Clients never see it.", env=("ANTHROPIC_API_KEY",), secret=True
+    )
+    master_key: str | None = _setting(
+        None,
+        "Turns on virtual keys, which are not built yet: refused for now.",
+        env=("LITELLM_MASTER_KEY",),
+        secret=True,
+    )
+    auth: Auth = _setting(
+        "auto",
+        "Who may call: `open` (anybody, with the server's key), `passthrough` (with a key of their own), "
+        "or `auto`: `open` if there is a server's key, else `passthrough`.",
+    )
+    allow_open: bool = _setting(
+        False, "Let `auth: open` listen beyond this machine, where anybody could spend the server's key."
+    )
+    max_body_bytes: int = _setting(
+        33_554_432, "Largest request body; Anthropic's own bound for messages is 32 MB.", at_least=1024
+    )
+    max_header_bytes: int = _setting(
+        32_768, "Largest request head: request line and headers.", at_least=1024, at_most=1_048_576
+    )
+    client_idle_seconds: float = _setting(
+        75.0, "How long a client connection may rest between requests.", at_least=1
+    )
+    client_read_timeout_seconds: float = _setting(
+        60.0, "Time for a whole request head, and between two parts of a body.", at_least=0.1
+    )
+    client_stall_timeout_seconds: float = _setting(
+        300.0, "How long a client may read nothing of an answer before it is cut.", at_least=0.1
+    )
+    connect_timeout_seconds: float = _setting(
+        10.0, "Time for a new upstream connection: name lookup, TCP and TLS.", at_least=0.1
+    )
+    first_byte_timeout_seconds: float = _setting(
+        660.0, "Time until the upstream begins to answer; Anthropic itself gives up after 600.", at_least=0.1
+    )
+    stream_idle_timeout_seconds: float = _setting(
+        660.0, "How long the upstream may pause within an answer.", at_least=0.1
+    )
+    upstream_idle_seconds: float = _setting(
+        50.0, "How long an upstream connection is kept for the next request.", at_least=1
+    )
+    upstream_max_connections: int = _setting(
+        4096, "Upstream connections at once; beyond that a client is told to try again.", at_least=1
+    )
+    shutdown_grace_seconds: float = _setting(
+        30.0, "How long running requests may go on after SIGTERM.", at_least=0
+    )
+    log_format: Literal["auto", "json", "text"] = _setting(
+        "auto",
+        "How log lines look: `text` for people, `json` for programs, `auto` by whether it is a terminal.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "The least that is logged; the line per request is `info`."
+    )
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={masked(f, getattr(self, f.name))!r}" for f in fields(self))
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def effective_auth(self) -> Literal["open", "passthrough"]:
+        """The `auth` in force, with `auto` decided."""
+        if self.auth == "auto":
+            return "open" if self.anthropic_api_key else "passthrough"
+        return self.auth
+
+    @property
+    def upstream(self) -> SplitResult:
+        """The parts of `upstream_url`."""
+        return urlsplit(self.upstream_url)
+
+
+def type_of(row: Field[Any]) -> Any:  # noqa: ANN401  # a type, or a Literal
+    """The type of a row's values when they are not `None`."""
+    kind = typing.get_type_hints(Settings)[row.name]
+    if isinstance(kind, types.UnionType):
+        kind = next(member for member in typing.get_args(kind) if member is not type(None))
+    return kind
+
+
+def rows() -> tuple[Field[Any], ...]:
+    """The table itself, for command line, documentation and `config show`."""
+    return fields(Settings)
+
+
+def env_names(row: Field[Any]) -> tuple[str, ...]:
+    """The environment variables of a row, the first that is set wins."""
+    names: tuple[str, ...] = row.metadata["env"]
+    return (f"FERRYMAN_{row.name.upper()}", *names)
+
+
+def masked(row: Field[Any], value: object) -> object:
+    """`value`, or a mask if the row is a secret with a value."""
+    return MASK if row.metadata["secret"] and value else value
+
+
+def wanted(row: Field[Any]) -> str:
+    """What a value of the row has to be, for people."""
+    kind = type_of(row)
+    low, high = row.metadata["at_least"], row.metadata["at_most"]
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    if kind is bool:
+        return "`true` or `false`"
+    if kind in {int, float}:
+        noun = "a whole number" if kind is int else "a number"
+        if low is not None and high is not None:
+            return f"{noun} from {low:g} to {high:g}"
+        return noun if low is None else f"{noun}, {low:g} or more"
+    return "a text"

@@ -1,0 +1,1 @@
+"""What operators see: one log line per exchange, and structured messages for everything else."""

@@ -1,0 +1,112 @@
+"""Reading a Messages event stream as it goes by, in bounded memory.
+
+Line ends may be LF, CRLF or CR, as the event-stream format allows
+(https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6).
+"""
+
+from __future__ import annotations
+
+from ferryman.model import Usage
+from ferryman.wire.usage import MARK, type_of_event, usage_of_event
+
+MAX_EVENT_BYTES = 1 << 20
+"""The longest event that is looked into. The two that carry usage stay far below; a longer one
+(the result of a server tool, say) is passed over, not held."""
+
+_STOP = b'"message_stop"'
+_ERROR = b'"error"'
+
+
+class MessageStream:
+    """Watches the bytes of one stream.
+
+    Attributes:
+        usage: what has been reported so far, `None` before `message_start`.
+        stopped: `message_stop` has been seen.
+        failed: an `error` event has been seen.
+        usage_final: `message_delta` has told the final counts.
+    """
+
+    __slots__ = ("_after_cr", "_carry", "_passing_over", "failed", "stopped", "usage", "usage_final")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.usage_final = False
+        self.stopped = False
+        self.failed = False
+        self._carry = bytearray()  # the beginning of an event that is not complete
+        self._passing_over = False
+        self._after_cr = False
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end with a whole event."""
+        return not self._carry and not self._passing_over
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes."""
+        if self._after_cr or b"\r" in data:
+            data = self._with_lf(data)
+        if self._carry:
+            start = max(len(self._carry) - 1, 0)  # the blank line may be half in the carry
+            self._carry += data
+            end = self._carry.rfind(b"\n\n", start)
+            if end < 0:
+                self._bound_carry()
+                return
+            whole, self._carry = bytes(self._carry[: end + 2]), self._carry[end + 2 :]
+        else:
+            end = data.rfind(b"\n\n")
+            if end < 0:
+                self._carry += data
+                self._bound_carry()
+                return
+            whole = data
+            if end + 2 < len(data):
+                whole = data[: end + 2]
+                self._carry += data[end + 2 :]
+        if MARK in whole or _STOP in whole or _ERROR in whole or self._passing_over:
+            self._read_events(whole)
+        self._bound_carry()
+
+    def _with_lf(self, data: bytes) -> bytes:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _bound_carry(self) -> None:
+        if len(self._carry) > MAX_EVENT_BYTES:
+            self._passing_over = True
+            del self._carry[:-1]  # its last byte may begin the blank line
+
+    def _read_events(self, whole: bytes) -> None:
+        events = whole.split(b"\n\n")
+        if self._passing_over:
+            self._passing_over = False
+            del events[0]
+        for event in events:
+            if MARK in event:
+                self._take_usage(usage_of_event(data_of(event)))
+            elif _STOP in event or _ERROR in event:
+                kind = type_of_event(data_of(event))
+                self.stopped = self.stopped or kind == "message_stop"
+                self.failed = self.failed or kind == "error"
+
+    def _take_usage(self, found: tuple[str, Usage] | None) -> None:
+        if found is None:
+            return
+        kind, usage = found
+        self.usage = usage if self.usage is None else self.usage.updated(usage)
+        if kind == "message_delta":
+            self.usage_final = True
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of an event whose lines end with LF; several `data` lines are joined."""
+    values = []
+    for line in event.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            values.append(value.removeprefix(b" "))
+    return b"\n".join(values)

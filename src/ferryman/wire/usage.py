@@ -1,0 +1,130 @@
+"""`usage` out of a JSON answer or out of the events of a stream.
+
+The bytes `"usage"` cannot stand unescaped inside a JSON string, so one search tells whether a piece
+of a stream is worth decoding.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
+
+MARK = b'"usage"'
+
+
+class _Answer(msgspec.Struct, gc=False):
+    model: str | None = None
+    usage: Usage | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str | None = None
+    message: _Answer | None = None
+    usage: Usage | None = None
+
+
+class _Type(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+class _LooseAnswer(msgspec.Struct, gc=False):
+    usage: dict[str, object] | None = None
+
+
+class _LooseEvent(msgspec.Struct, gc=False):
+    type: object = None
+    message: _LooseAnswer | None = None
+    usage: dict[str, object] | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_type = msgspec.json.Decoder(_Type).decode
+_decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
+_decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+
+
+def usage_of_answer(body: bytes) -> Usage | None:
+    """The top-level `usage` of a JSON answer, `None` if it has none or isn't a JSON object."""
+    try:
+        return _decode_answer(body).usage
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        loose = _decode_loose_answer(body).usage
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return None if loose is None else _salvage(loose)
+
+
+def usage_of_event(data: bytes) -> tuple[str, Usage] | None:
+    """Type and `usage` of a `message_start` or `message_delta`; `None` for every other event."""
+    try:
+        event = _decode_event(data)
+        kind, usage = event.type, event.message.usage if event.message is not None else event.usage
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:
+            odd = _decode_loose_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        kind = odd.type if isinstance(odd.type, str) else None
+        loose = odd.message.usage if odd.message is not None else odd.usage
+        usage = None if loose is None else _salvage(loose)
+    if kind not in {"message_start", "message_delta"} or usage is None:
+        return None
+    return kind, usage
+
+
+def type_of_event(data: bytes) -> str | None:
+    """The `type` of an event's data, `None` if it has none."""
+    try:
+        return _decode_type(data).type
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def usage_of_object(data: bytes) -> Usage | None:
+    """A `usage` object by itself, `None` if it isn't one."""
+    try:
+        return _decode_usage(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return _salvage(_decode_object(data))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _salvage(fields: dict[str, object]) -> Usage:
+    """What can be used of a `usage` in which some field has a type that we don't know.
+
+    A later API version may change one field; the tokens in the others must still be counted.
+    """
+    kept: dict[str, object] = {}
+    for name in Usage.__struct_fields__:
+        value = fields.get(name)
+        try:
+            if name == "iterations":
+                kept[name] = None if value is None else msgspec.Raw(msgspec.json.encode(value))
+            else:
+                kept[name] = msgspec.convert(value, _FIELD_TYPES[name])
+        except msgspec.ValidationError:
+            kept[name] = None
+    return Usage(**kept)  # type: ignore[arg-type]  # converted to each field's type above
+
+
+_FIELD_TYPES: dict[str, object] = {
+    "input_tokens": int | None,
+    "output_tokens": int | None,
+    "cache_creation_input_tokens": int | None,
+    "cache_read_input_tokens": int | None,
+    "cache_creation": CacheCreation | None,
+    "server_tool_use": ServerToolUse | None,
+    "output_tokens_details": OutputTokensDetails | None,
+    "service_tier": str | None,
+    "inference_geo": str | None,
+    "speed": str | None,
+}
