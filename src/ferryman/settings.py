@@ -178,4 +178,4 @@ def wanted(row: Field[Any]) -> str:
         if low is not None and high is not None:
             return f"{noun} from {low:g} to {high:g}"
         return noun if low is None else f"{noun}, {low:g} or more"
-    return "a text"
+    return "a text of ASCII characters"

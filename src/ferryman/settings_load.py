@@ -1,7 +1,7 @@
 """Where the values of the settings come from.
 
 A value comes from the command line, else the environment, else the file, else the default. An empty
-variable is an unset one. Only this module reads the environment.
+variable is an unset one, and so is an empty line of the file. Only this module reads the environment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ipaddress
 import math
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,10 +20,13 @@ from urllib.parse import urlsplit
 import yaml
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings, env_names, rows, type_of, wanted
+from ferryman.settings import MASK, Settings, env_names, rows, type_of, wanted
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
 """Looked for in the working directory, in this order."""
+
+SHOWN_CHARACTERS = 200
+"""Of a value in a message; enough to know it again."""
 
 
 class Loaded(NamedTuple):
@@ -62,6 +65,7 @@ def load(
     path = _find_file(file, environ, directory or Path.cwd())
     from_file = _read_file(path) if path is not None else {}
     problems = _unknown_keys(from_file, path)
+    wrong: set[str] = set()
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for row in rows():
@@ -71,44 +75,74 @@ def load(
             continue
         try:
             values[row.name] = _parse(row, raw)
-        except ValueError:
-            shown = "that value (it is a secret)" if row.metadata["secret"] else f"`{raw}`"
-            problems.append(f"{row.name}: {shown} from {source} cannot be used; wanted {wanted(row)}.")
-    if not problems:
-        problems = _conflicts(Settings(**values))
+        except (ValueError, OverflowError):
+            wrong.add(row.name)
+            what = "that value (it is a secret)" if row.metadata["secret"] else shown(raw)
+            problems.append(f"{row.name}: {what} from {source} cannot be used; wanted {wanted(row)}.")
+    settings = Settings(**values)
+    problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
         raise SettingsError(problems)
-    return Loaded(Settings(**values), sources, path)
+    return Loaded(settings, sources, path)
+
+
+def shown(value: object) -> str:
+    """`value` for a message: on one line, not endless, and without what stands before an `@`."""
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "a block of `name: value` lines"
+    text = str(value)
+    if "@" in text:  # in a URL, a user name and a password
+        text = MASK + text[text.rindex("@") :]
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode()
+    return f"`{text}`" if len(text) <= SHOWN_CHARACTERS else f"`{text[:SHOWN_CHARACTERS]}…`"
 
 
 def _find_file(file: Path | None, environ: Mapping[str, str], directory: Path) -> Path | None:
     if file is None and environ.get("CONFIG_PATH"):
         file = Path(environ["CONFIG_PATH"])
     if file is not None:
-        if not file.is_file():
-            raise SettingsError([f"config file: `{file}` does not exist or is not a file."])
-        return file
+        return file  # asked for, so that it is a mistake if it isn't there
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
     candidates = [directory / name for name in FILE_NAMES]
     if environ.get("XDG_CONFIG_HOME") or environ.get("HOME"):
         candidates.append(Path(home) / "ferryman" / "config.yaml")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a home directory that is not ours to look into
+        return False
 
 
 def _read_file(path: Path) -> dict[str, object]:
+    """The settings in the file at `path`, every value as the text that stands there."""
+    where = f"config file: {shown(path)}"
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"config file: `{path}` cannot be read: {error}."]) from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where is not None else ""
-        raise SettingsError([f"config file: `{path}`{line} is not valid YAML."]) from error
-    if content is None:
-        return {}
+        loader = yaml.BaseLoader(path.read_text("utf-8"))  # text only: no `010` that becomes 8
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node is not None else {}
+    except FileNotFoundError as error:
+        hint = "" if path.suffix else " `ferryman --help` lists the commands."
+        raise SettingsError([f"{where} does not exist.{hint}"]) from error
+    except OSError as error:
+        raise SettingsError([f"{where} cannot be read: {error.strerror}."]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{where} is not UTF-8 text."]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        # What PyYAML says of it may quote the line, and with it a secret.
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}," if mark is not None else ""
+        raise SettingsError([f"{where}{line} is not valid YAML."]) from error
     if not isinstance(content, dict):
-        raise SettingsError([f"config file: `{path}` must hold `name: value` lines."])
-    return {str(key): value for key, value in content.items()}
+        raise SettingsError([f"{where} must hold `name: value` lines."])
+    names = [key.value for key, _ in node.value] if node is not None else []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingsError([f"{where} has {shown(name)} more than once." for name in twice])
+    return content
 
 
 def _unknown_keys(from_file: Mapping[str, object], path: Path | None) -> list[str]:
@@ -120,7 +154,7 @@ def _unknown_keys(from_file: Mapping[str, object], path: Path | None) -> list[st
             hint = (
                 f"; did you mean `{close[0]}`?" if close else "; `ferryman config show` lists all settings."
             )
-            problems.append(f"{key}: no such setting (in {path}){hint}")
+            problems.append(f"{shown(key)[1:-1]}: no such setting (in {path}){hint}")
     return problems
 
 
@@ -134,9 +168,9 @@ def _pick(
     if flags.get(row.name) is not None:
         return flags[row.name], "command line"
     for name in env_names(row):
-        if environ.get(name):
-            return environ[name], f"environment ({name})"
-    if from_file.get(row.name) is not None:
+        if (value := environ.get(name, "").strip()) != "":
+            return value, f"environment ({name})"
+    if from_file.get(row.name, "") not in ("", "~", "null"):
         return from_file[row.name], str(path)
     return MISSING, "default"
 
@@ -188,9 +222,10 @@ def _parse_float(raw: object) -> float:
 
 
 def _parse_text(raw: object) -> str:
-    if isinstance(raw, dict | list) or not str(raw).strip():
+    text = str(raw).strip()
+    if isinstance(raw, dict | list) or not text or not text.isascii() or not text.isprintable():
         raise ValueError
-    return str(raw).strip()
+    return text
 
 
 _PARSERS: dict[type, Callable[[object], Any]] = {
@@ -211,45 +246,60 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _conflicts(settings: Settings) -> list[str]:
-    """What is wrong with values that are fine one by one."""
-    problems = _upstream_problems(settings)
+def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
+    """What is wrong with values that are fine one by one: a sentence each, and the settings it is about."""
+    host = shown(settings.host)
+    if not _is_name(settings.host):
+        yield {"host"}, f"host: {host} from {sources['host']} is not a name or address."
+    if (problem := _upstream_problem(settings)) is not None:
+        source = sources["upstream_url"]
+        yield {"upstream_url", "host", "port"}, f"upstream_url (from {source}): {problem}"
     if settings.master_key:
-        problems.append(
-            "master_key: virtual keys are not built yet; unset it (or LITELLM_MASTER_KEY) to go on."
-        )
+        what = f"master_key (from {sources['master_key']})"
+        yield {"master_key"}, f"{what}: virtual keys are not built yet; unset it to go on."
     if settings.auth == "open" and not settings.anthropic_api_key:
-        problems.append("auth: `open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent.")
+        need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
+        yield {"auth", "anthropic_api_key"}, f"auth (from {sources['auth']}): {need}."
     if settings.effective_auth == "open" and not is_loopback(settings.host) and not settings.allow_open:
-        problems.append(
-            f"host: with `{settings.host}` anybody on the network could spend the server's key; listen on "
-            "127.0.0.1, or set `allow_open: true` if that is what you want."
-        )
-    key = settings.anthropic_api_key
-    if key and not (key.isascii() and key.isprintable()):
-        problems.append("anthropic_api_key: that value (it is a secret) has characters no key can have.")
-    return problems
+        danger = f"with {host} anybody on the network could spend the server's key"
+        way_out = "listen on 127.0.0.1, or set `allow_open: true` if that is what you want"
+        names = {"host", "auth", "anthropic_api_key", "allow_open"}
+        yield names, f"host (from {sources['host']}): {danger}; {way_out}."
 
 
-def _upstream_problems(settings: Settings) -> list[str]:
+def _is_name(host: str) -> bool:
+    """Whether the resolver can be asked for `host`: it raises UnicodeError for what isn't a name."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return not set(host) & set(" /?#@[]")
+
+
+def _upstream_problem(settings: Settings) -> str | None:
     url = settings.upstream_url
     if "@" in url:
-        return ["upstream_url: it holds a user name or password; put the key in `anthropic_api_key`."]
+        return "it holds a user name or password; put the key in `anthropic_api_key`."
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
     except ValueError:
-        return [f"upstream_url: `{url}` is not a URL."]
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or not url.isascii()
-        or not url.isprintable()
-    ):
-        return [f"upstream_url: `{url}` cannot be used; wanted a URL such as `https://api.anthropic.com`."]
+        return f"{shown(url)} is not a URL."
     if parts.query or parts.fragment:
-        return [f"upstream_url: `{url}` has a query or fragment; wanted scheme, host, port and path."]
-    here = is_loopback(parts.hostname) or parts.hostname in {settings.host, "0.0.0.0", "::"}  # noqa: S104
-    if here and port == settings.port:
-        return [f"upstream_url: `{url}` is where Ferryman itself listens; requests would go in circles."]
-    return []
+        bare = parts._replace(query="", fragment="").geturl()
+        return f"what follows {shown(bare)} is a query or fragment; wanted scheme, host, port and path."
+    host = parts.hostname
+    if parts.scheme not in {"http", "https"} or not host or not _is_name(host) or " " in url or port == 0:
+        return f"{shown(url)} cannot be used; wanted a URL such as `https://api.anthropic.com`."
+    if port == settings.port and _same_machine(host, settings.host):
+        return f"{shown(url)} is where Ferryman itself listens; requests would go in circles."
+    return None
+
+
+def _same_machine(upstream: str, listener: str) -> bool:
+    """Whether a connection to `upstream` may reach what listens on `listener`."""
+    anywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared with, not listened on
+    if upstream == listener.lower():
+        return True
+    local = is_loopback(upstream) or upstream in anywhere
+    return local and (is_loopback(listener) or listener in anywhere)

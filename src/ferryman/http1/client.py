@@ -183,7 +183,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 return
             self._keep_alive = False  # the answer was whole; what follows it is not ours
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(UpstreamInvalid(f"The head of the upstream's answer exceeds {MAX_HEAD_BYTES} bytes."))
+            self._fail(_head_too_large())
             return
         self._deliver(receiver)
 
@@ -230,6 +230,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         status = self._parser.get_status_code()
         if status < 200:
             return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            size = sum(len(name) + len(value) + 4 for _, name, value in self._headers)
+            if size > MAX_HEAD_BYTES:
+                raise _head_too_large()
         length: int | None = None
         chunked = False
         for lower, _, value in self._headers:
@@ -282,3 +286,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.abort()
         if receiver is not None:
             receiver.on_upstream_lost(error, fresh=self._uses == 1, answered=True)
+
+
+def _head_too_large() -> UpstreamInvalid:
+    return UpstreamInvalid(f"The head of the upstream's answer is larger than {MAX_HEAD_BYTES} bytes.")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
+import struct
 from collections import deque
 from typing import cast
 
@@ -30,6 +32,9 @@ LINGER_SECONDS = 30.0
 
 Cut at once, the client would see a reset in place of the answer that tells it what was wrong.
 """
+
+
+_RESET = struct.pack("ii", 1, 0)  # linger for 0 seconds: what is unsent is dropped, and a reset goes out
 
 
 class ServerConnection(asyncio.BufferedProtocol):
@@ -268,10 +273,12 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._close()
 
     def abort(self) -> None:
-        """Cut the connection, so that a half-sent answer cannot look complete."""
+        """Reset the connection, so that a half-sent answer cannot look complete."""
         self._closing = True
         self._handler = None
         if self._transport is not None:
+            # A mere close would be the clean end of an answer that ends with its connection.
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     def close_if_idle(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -159,7 +160,9 @@ class Pool:
             waiter.on_connected(connection)
         else:
             waiter.on_connect_failed(
-                UpstreamUnreachable(f"The upstream {self.origin} accepted a connection and closed it at once.")
+                UpstreamUnreachable(
+                    f"The upstream {self.origin} accepted a connection and closed it at once."
+                )
             )
 
     async def _dial(self) -> ClientConnection:
@@ -197,5 +200,6 @@ def connect_error(error: Exception, origin: Origin, connect_seconds: float) -> R
     elif isinstance(error, socket.gaierror):
         reason = f"the name `{origin.host}` does not resolve ({error.strerror})"
     else:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        number = getattr(error, "errno", None)  # asyncio puts addresses in the place of the reason
+        reason = os.strerror(number).lower() if number else str(error) or type(error).__name__
     return UpstreamUnreachable(f"No connection to the upstream {origin}: {reason}; {check}.")

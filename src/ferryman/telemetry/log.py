@@ -6,6 +6,7 @@ credential, a body, or a query string.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sys
@@ -25,29 +26,56 @@ counted: the log informs, the ledger keeps."""
 FLUSH_SECONDS = 0.1
 """Lines are written together, at the latest after this time."""
 
+CLOSE_SECONDS = 5.0
+"""How long the end waits for what is left to be written."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 def configure(*, level: str, text: bool, stream: TextIO | None = None) -> None:
     """Set structlog up: coloured text for people, JSON lines for programs."""
     target = stream if stream is not None else sys.stderr
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=target.isatty())
-        if text
-        else structlog.processors.JSONRenderer(serializer=lambda value, **_: _encode(value).decode())
-    )
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if not text:
-        processors.append(structlog.processors.format_exc_info)
+    if text:
+        # Not structlog's default, which shows local variables where rich is installed: keys are among them.
+        plain = structlog.dev.plain_traceback
+        processors += [
+            _escape,
+            structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain),
+        ]
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=lambda *_: _Output(target),
         cache_logger_on_first_use=False,
     )
+
+
+class _Output(structlog.PrintLogger):
+    """Prints as long as somebody reads: nothing fails because its message could not be told."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
+def _escape(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def printable(text: str) -> str:
+    """`text` with all but printable ASCII escaped: nothing in it can move a terminal's cursor."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode()
 
 
 def json_line(entry: Entry) -> bytes:
@@ -60,10 +88,10 @@ def text_line(entry: Entry) -> bytes:
     parts = [
         f"{entry.started_at:%H:%M:%S}",
         f"{entry.status or '---'}",
-        f"{entry.method} {entry.path}",
+        printable(f"{entry.method} {entry.path}"),
     ]
     if entry.model is not None:
-        parts.append(ascii(entry.model)[1:-1][:80] + (" stream" if entry.stream else ""))
+        parts.append(printable(entry.model)[:80] + (" stream" if entry.stream else ""))
     if entry.usage is not None:
         usage = entry.usage
         tokens = f"in {usage.input_tokens or 0:,}"
@@ -78,7 +106,7 @@ def text_line(entry: Entry) -> bytes:
     if entry.overhead_seconds is not None:
         parts.append(f"ours {entry.overhead_seconds * 1e6:.0f} µs")
     if entry.ended != "done":
-        parts.append(f"{entry.ended}: {entry.error}" if entry.error else entry.ended)
+        parts.append(f"{entry.ended}: {printable(entry.error)}" if entry.error else entry.ended)
     parts.append(entry.id)
     return "  ".join(parts).encode() + b"\n"
 
@@ -96,28 +124,45 @@ class LineLog:
         """Begin to write.
 
         Args:
-            stream: where lines go.
+            stream: where lines go. Unbuffered: at its end the interpreter waits for nobody, but kills
+                itself over a lock that a buffered stream is stuck in.
             render: an entry as a line.
             call_later: the event loop's, to flush after `FLUSH_SECONDS`.
         """
-        self.dropped = 0
         self._stream = stream
         self._render = render
         self._call_later = call_later
         self._lines: list[bytes] = []
-        self._pending_bytes = 0
         self._flush_due = False
+        # Each number is changed by one thread alone: `+=` is not atomic.
+        self._taken_bytes = 0  # by the caller
+        self._refused = 0
+        self._settled_bytes = 0  # by the writing thread
+        self._lost = 0
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # bounded by MAX_PENDING_BYTES
         self._thread = threading.Thread(target=self._write_all, name="ferryman.log", daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        return f"<LineLog {self.pending_bytes} bytes pending, {self.dropped} lines dropped>"
+
+    @property
+    def pending_bytes(self) -> int:
+        """What has been taken and not been written."""
+        return self._taken_bytes - self._settled_bytes
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written: too many were waiting, or the reader had gone."""
+        return self._refused + self._lost
+
     def write(self, entry: Entry) -> None:
         """Take the line of `entry`."""
-        if self._pending_bytes > MAX_PENDING_BYTES:
-            self.dropped += 1
+        if self.pending_bytes > MAX_PENDING_BYTES:
+            self._refused += 1
             return
         line = self._render(entry)
-        self._pending_bytes += len(line)
+        self._taken_bytes += len(line)
         self._lines.append(line)
         if not self._flush_due:
             self._flush_due = True
@@ -131,18 +176,21 @@ class LineLog:
             self._queue.put(b"".join(lines))
 
     def close(self) -> None:
-        """Write what is left; waits a few seconds for a slow reader."""
+        """Write what is left; waits `CLOSE_SECONDS` for a slow reader."""
         self.flush()
         self._queue.put(None)
-        self._thread.join(timeout=5)
-        if self.dropped:
-            structlog.get_logger("ferryman.log").warning("log lines dropped", count=self.dropped)
+        self._thread.join(CLOSE_SECONDS)
+        if self.dropped or self.pending_bytes:
+            structlog.get_logger("ferryman.log").warning(
+                "log lines lost", dropped=self.dropped, unwritten_bytes=self.pending_bytes
+            )
 
     def _write_all(self) -> None:
         while (data := self._queue.get()) is not None:
+            rest = memoryview(data)
             try:
-                self._stream.write(data)
-                self._stream.flush()
-            except (OSError, ValueError):
-                self.dropped += data.count(b"\n")  # the reader has gone; what is to come may still be read
-            self._pending_bytes -= len(data)
+                while rest:
+                    rest = rest[self._stream.write(rest) :]
+            except (OSError, ValueError, TypeError):  # TypeError: None, the stream is full and doesn't wait
+                self._lost += bytes(rest).count(b"\n")  # the reader has gone; the next one may still read
+            self._settled_bytes += len(data)

@@ -1,0 +1,53 @@
+"""Fixtures that more than one test module uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from ferryman.settings import Settings
+from tests.support.edge import Script, Upstream, answering
+from tests.support.gateway import Gateway, HeldClock
+
+KEY = "sk-ant-the-server-key"
+
+
+class Bench:
+    """Starts upstreams and gateways for one test, and ends them with it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def upstream(self, script: Script | None = None, **options: Any) -> Upstream:
+        """A scripted upstream; by default one that answers every request."""
+        return self._stack.enter_context(Upstream(script or answering(), **options))
+
+    def gateway(
+        self, upstream: str, *, clock: HeldClock | None = None, loop: str = "asyncio", **settings: Any
+    ) -> Gateway:
+        """A gateway in front of the URL `upstream`, by default with a server's key."""
+        values: dict[str, Any] = {"port": 0, "upstream_url": upstream, "anthropic_api_key": KEY} | settings
+        return self._stack.enter_context(Gateway(Settings(**values), clock=clock, loop=loop))
+
+    def pair(self, script: Script | None = None, **options: Any) -> tuple[Gateway, Upstream]:
+        """A scripted upstream and a gateway in front of it."""
+        upstream = self.upstream(script)
+        return self.gateway(upstream.url, **options), upstream
+
+
+@pytest.fixture
+def line() -> Iterator[Bench]:
+    """What a test builds its line from."""
+    with ExitStack() as stack:
+        yield Bench(stack)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    """A clock that stands still."""
+    return HeldClock()
+
+

@@ -1,0 +1,1 @@
+"""What tests share: a gateway on a thread, a scripted upstream, and clients that send exact bytes."""

@@ -1,0 +1,169 @@
+"""HTTP by hand: what is sent is exactly what a test wrote, and what came is kept as it came."""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+from typing import NamedTuple, Self
+
+DEADLINE_SECONDS = 10.0
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class RawRequest(NamedTuple):
+    """A request as it arrived."""
+
+    line: bytes
+    headers: Headers
+    body: bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header, by its lower-case name."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+class RawResponse(NamedTuple):
+    """A response as it arrived; `body` without framing, `chunks` as they were framed."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    chunks: list[bytes]
+    raw: bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header, by its lower-case name."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+class RawClient:
+    """One connection to the gateway."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def ask(self, data: bytes, *, head_only: bool = False) -> RawResponse:
+        """Send `data` and read one response."""
+        self.send(data)
+        return self.response(head_only=head_only)
+
+    def response(self, *, head_only: bool = False) -> RawResponse:
+        """Read one response; `head_only` for the answer to a HEAD."""
+        response, self.buffer = read_response(self.sock, self.buffer, head_only=head_only)
+        return response
+
+    def read_until(self, mark: bytes) -> bytes:
+        """Read until `mark` has come; what came up to its end."""
+        while mark not in self.buffer:
+            self.buffer += receive(self.sock)
+        end = self.buffer.index(mark) + len(mark)
+        data, self.buffer = self.buffer[:end], self.buffer[end:]
+        return data
+
+    def read_to_end(self) -> bytes:
+        """Read until the gateway closes. ConnectionResetError if it cuts."""
+        while data := self.sock.recv(65536):
+            self.buffer += data
+        return self.buffer
+
+
+def post(
+    body: bytes,
+    *,
+    path: bytes = b"/v1/messages",
+    headers: bytes = b"anthropic-version: 2023-06-01\r\n",
+) -> bytes:
+    """A POST with `Content-Length`; `headers` are further lines with CRLF."""
+    head = b"POST %b HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n" % path
+    return head + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def get(path: bytes = b"/v1/models", *, headers: bytes = b"", method: bytes = b"GET") -> bytes:
+    """A request without a body."""
+    return b"%b %b HTTP/1.1\r\nHost: gateway\r\n%b\r\n" % (method, path, headers)
+
+
+def receive(sock: socket.socket) -> bytes:
+    """The next bytes; ConnectionError at the end."""
+    data = sock.recv(65536)
+    if not data:
+        raise ConnectionError("closed")
+    return data
+
+
+def read_head(sock: socket.socket, buffer: bytes) -> tuple[bytes, Headers, bytes]:
+    """First line, headers, and what came behind them."""
+    while b"\r\n\r\n" not in buffer:
+        buffer += receive(sock)
+    head, _, rest = buffer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    headers = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        headers.append((name, value.strip(b" \t")))
+    return first, headers, rest
+
+
+def read_chunks(sock: socket.socket, buffer: bytes) -> tuple[list[bytes], bytes]:
+    """The chunks of a chunked body, and what came behind it."""
+    chunks = []
+    while True:
+        while b"\r\n" not in buffer:
+            buffer += receive(sock)
+        size_line, _, buffer = buffer.partition(b"\r\n")
+        size = int(size_line, 16)
+        while len(buffer) < size + 2:
+            buffer += receive(sock)
+        data, end, buffer = buffer[:size], buffer[size : size + 2], buffer[size + 2 :]
+        assert end == b"\r\n"
+        if not size:
+            return chunks, buffer
+        chunks.append(data)
+
+
+def read_request(sock: socket.socket, buffer: bytes) -> tuple[RawRequest, bytes]:
+    """One request, and what came behind it."""
+    line, headers, buffer = read_head(sock, buffer)
+    request = RawRequest(line, headers, b"")
+    if request.values(b"transfer-encoding"):
+        chunks, buffer = read_chunks(sock, buffer)
+        return request._replace(body=b"".join(chunks)), buffer
+    length = int((request.values(b"content-length") or [b"0"])[0])
+    while len(buffer) < length:
+        buffer += receive(sock)
+    return request._replace(body=buffer[:length]), buffer[length:]
+
+
+def read_response(sock: socket.socket, buffer: bytes, *, head_only: bool) -> tuple[RawResponse, bytes]:
+    """One response, and what came behind it."""
+    start = buffer
+    line, headers, rest = read_head(sock, start)
+    status = int(line.split()[1])
+    response = RawResponse(status, headers, b"", [], line)
+    if head_only or status in {204, 304} or status < 200:
+        return response, rest
+    if response.values(b"transfer-encoding"):
+        chunks, rest = read_chunks(sock, rest)
+        return response._replace(body=b"".join(chunks), chunks=chunks), rest
+    lengths = response.values(b"content-length")
+    if not lengths:
+        while data := sock.recv(65536):
+            rest += data
+        return response._replace(body=rest), b""
+    while len(rest) < int(lengths[0]):
+        rest += receive(sock)
+    return response._replace(body=rest[: int(lengths[0])]), rest[int(lengths[0]) :]
