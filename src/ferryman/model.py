@@ -58,7 +58,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     service_tier: str | None = None
     inference_geo: str | None = None
     speed: str | None = None
-    iterations: msgspec.Raw | None = None  # kept as it came; priced entry by entry
+    iterations: list[msgspec.Raw] | None = None  # each kept as it came; priced entry by entry
 
     def updated(self, later: Usage) -> Usage:
         """This usage with every field that `later` carries, as `message_delta` updates `message_start`."""
@@ -131,12 +131,24 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     overhead_seconds: float | None = None
 
 
-_random_bits = random.SystemRandom().getrandbits
+class Ids:
+    """Makes ids: UUIDv7 (RFC 9562, section 5.7), which sort by the millisecond they were made in.
+
+    They have to be unique, not secret: the random bits come from a generator that the system's
+    randomness has seeded, which saves a system call for each.
+    """
+
+    __slots__ = ("_bits",)
+
+    def __init__(self) -> None:
+        self._bits = random.Random().getrandbits  # noqa: S311  # see above
+
+    def next(self, now_seconds: float) -> str:
+        """A new id for the Unix time `now_seconds`."""
+        bits = self._bits(74)
+        text = "%012x7%03x%016x" % (int(now_seconds * 1000), bits >> 62, bits & _LOW_BITS | _VARIANT)
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def new_id(now_seconds: float) -> str:
-    """A UUIDv7 (RFC 9562, section 5.7), which sorts by the millisecond of `now_seconds` (Unix time)."""
-    tail = _random_bits(74)
-    high, low = tail >> 62, tail & 0x3FFFFFFFFFFFFFFF
-    text = f"{int(now_seconds * 1000):012x}7{high:03x}{0x8000000000000000 | low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+_LOW_BITS = (1 << 62) - 1
+_VARIANT = 1 << 63

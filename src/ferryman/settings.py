@@ -13,8 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 
 MASK = "********"
 
-Auth = Literal["auto", "open", "passthrough"]
-
 
 def _setting(  # noqa: PLR0913  # a row of a table has many columns
     default: Any,  # noqa: ANN401  # of the field's own type, which the checker sees at the field
@@ -75,7 +73,7 @@ class Settings:
         env=("LITELLM_MASTER_KEY",),
         secret=True,
     )
-    auth: Auth = _setting(
+    auth: Literal["auto", "open", "passthrough"] = _setting(
         "auto",
         "Who may call: `open` (anybody, with the server's key), `passthrough` (with a key of their own), "
         "or `auto`: `open` if there is a server's key, else `passthrough`.",
@@ -158,6 +156,13 @@ def env_names(row: Field[Any]) -> tuple[str, ...]:
     """The environment variables of a row, the first that is set wins."""
     names: tuple[str, ...] = row.metadata["env"]
     return (f"FERRYMAN_{row.name.upper()}", *names)
+
+
+def plain(value: object) -> str:
+    """`value` of a setting as it is written in the file; `-` is none."""
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def masked(row: Field[Any], value: object) -> object:

@@ -25,6 +25,9 @@ from ferryman.settings import MASK, Settings, env_names, rows, type_of, wanted
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
 """Looked for in the working directory, in this order."""
 
+NOTHING = ("", "~", "null")
+"""What stands in the file for no value."""
+
 SHOWN_CHARACTERS = 200
 """Of a value in a message; enough to know it again."""
 
@@ -78,7 +81,7 @@ def load(
         except (ValueError, OverflowError):
             wrong.add(row.name)
             what = "that value (it is a secret)" if row.metadata["secret"] else shown(raw)
-            problems.append(f"{row.name}: {what} from {source} cannot be used; wanted {wanted(row)}.")
+            problems.append(f"{row.name}: {what} {_origin(source)} cannot be used; wanted {wanted(row)}.")
     settings = Settings(**values)
     problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
@@ -102,11 +105,11 @@ def _find_file(file: Path | None, environ: Mapping[str, str], directory: Path) -
     if file is None and environ.get("CONFIG_PATH"):
         file = Path(environ["CONFIG_PATH"])
     if file is not None:
-        return file  # asked for, so that it is a mistake if it isn't there
+        return directory / file  # asked for, so that it is a mistake if it isn't there
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
     candidates = [directory / name for name in FILE_NAMES]
     if environ.get("XDG_CONFIG_HOME") or environ.get("HOME"):
-        candidates.append(Path(home) / "ferryman" / "config.yaml")
+        candidates.append(directory / home / "ferryman" / "config.yaml")
     return next((path for path in candidates if _is_file(path)), None)
 
 
@@ -136,9 +139,11 @@ def _read_file(path: Path) -> dict[str, object]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}," if mark is not None else ""
         raise SettingsError([f"{where}{line} is not valid YAML."]) from error
-    if not isinstance(content, dict):
+    if content in ({}, *NOTHING):
+        return {}
+    if not isinstance(content, dict) or not isinstance(node, yaml.MappingNode):
         raise SettingsError([f"{where} must hold `name: value` lines."])
-    names = [key.value for key, _ in node.value] if node is not None else []
+    names = [key.value for key, _ in node.value]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError([f"{where} has {shown(name)} more than once." for name in twice])
@@ -154,7 +159,7 @@ def _unknown_keys(from_file: Mapping[str, object], path: Path | None) -> list[st
             hint = (
                 f"; did you mean `{close[0]}`?" if close else "; `ferryman config show` lists all settings."
             )
-            problems.append(f"{shown(key)[1:-1]}: no such setting (in {path}){hint}")
+            problems.append(f"{shown(key)[1:-1]}, from {path}: no such setting{hint}")
     return problems
 
 
@@ -170,7 +175,7 @@ def _pick(
     for name in env_names(row):
         if (value := environ.get(name, "").strip()) != "":
             return value, f"environment ({name})"
-    if from_file.get(row.name, "") not in ("", "~", "null"):
+    if from_file.get(row.name, "") not in NOTHING:
         return from_file[row.name], str(path)
     return MISSING, "default"
 
@@ -246,25 +251,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _origin(source: str) -> str:
+    return f"from {source}" if source.startswith("/") else f"from the {source}"
+
+
 def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
     """What is wrong with values that are fine one by one: a sentence each, and the settings it is about."""
     host = shown(settings.host)
+    start = {name: f"{name}, {_origin(source)}" for name, source in sources.items()}
     if not _is_name(settings.host):
-        yield {"host"}, f"host: {host} from {sources['host']} is not a name or address."
-    if (problem := _upstream_problem(settings)) is not None:
-        source = sources["upstream_url"]
-        yield {"upstream_url", "host", "port"}, f"upstream_url (from {source}): {problem}"
+        yield {"host"}, f"{start['host']}: {host} is not a name or address."
+    if (problem := _url_problem(settings.upstream_url)) is not None:
+        yield {"upstream_url"}, f"{start['upstream_url']}: {problem}"
+    elif _is_own_listener(settings):
+        circle = (
+            f"{shown(settings.upstream_url)} is where Ferryman itself listens; requests would go in circles"
+        )
+        yield {"upstream_url", "host", "port"}, f"{start['upstream_url']}: {circle}."
     if settings.master_key:
-        what = f"master_key (from {sources['master_key']})"
-        yield {"master_key"}, f"{what}: virtual keys are not built yet; unset it to go on."
+        yield {"master_key"}, f"{start['master_key']}: virtual keys are not built yet; unset it to go on."
     if settings.auth == "open" and not settings.anthropic_api_key:
         need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
-        yield {"auth", "anthropic_api_key"}, f"auth (from {sources['auth']}): {need}."
+        yield {"auth", "anthropic_api_key"}, f"{start['auth']}: {need}."
     if settings.effective_auth == "open" and not is_loopback(settings.host) and not settings.allow_open:
         danger = f"with {host} anybody on the network could spend the server's key"
         way_out = "listen on 127.0.0.1, or set `allow_open: true` if that is what you want"
         names = {"host", "auth", "anthropic_api_key", "allow_open"}
-        yield names, f"host (from {sources['host']}): {danger}; {way_out}."
+        yield names, f"{start['host']}: {danger}; {way_out}."
 
 
 def _is_name(host: str) -> bool:
@@ -276,13 +289,13 @@ def _is_name(host: str) -> bool:
     return not set(host) & set(" /?#@[]")
 
 
-def _upstream_problem(settings: Settings) -> str | None:
-    url = settings.upstream_url
+def _url_problem(url: str) -> str | None:
+    """Why `url` cannot be an upstream, `None` if it can."""
     if "@" in url:
         return "it holds a user name or password; put the key in `anthropic_api_key`."
     try:
         parts = urlsplit(url)
-        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
+        port = parts.port
     except ValueError:
         return f"{shown(url)} is not a URL."
     if parts.query or parts.fragment:
@@ -291,9 +304,13 @@ def _upstream_problem(settings: Settings) -> str | None:
     host = parts.hostname
     if parts.scheme not in {"http", "https"} or not host or not _is_name(host) or " " in url or port == 0:
         return f"{shown(url)} cannot be used; wanted a URL such as `https://api.anthropic.com`."
-    if port == settings.port and _same_machine(host, settings.host):
-        return f"{shown(url)} is where Ferryman itself listens; requests would go in circles."
     return None
+
+
+def _is_own_listener(settings: Settings) -> bool:
+    parts = settings.upstream
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return port == settings.port and _same_machine(parts.hostname or "", settings.host)
 
 
 def _same_machine(upstream: str, listener: str) -> bool:

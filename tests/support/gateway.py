@@ -87,9 +87,14 @@ class Gateway:
 
     def pass_time(self, seconds: float) -> None:
         """Move the held clock and let time-outs be looked at."""
-        assert self.clock is not None
-        self.clock.seconds += seconds
-        self.run(self.worker.sweep)
+        clock = self.clock
+        assert clock is not None
+
+        def move() -> None:  # on the loop, so that what is under way there is done first
+            clock.seconds += seconds
+            self.worker.sweep()
+
+        self.run(move)
 
     def entry(self, number: int = 1) -> Entry:
         """The entry of the `number`th exchange to end, waited for."""

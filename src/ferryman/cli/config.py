@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from ferryman.cli.options import load_or_exit, with_settings
-from ferryman.settings import masked, rows
+from ferryman.cli.options import SECRETS_HELP, base_url, load_or_exit, with_settings
+from ferryman.settings import masked, plain, rows
 
 
 @click.group()
@@ -15,28 +15,34 @@ def config() -> None:
     """Show or check the settings."""
 
 
-@config.command()
+@config.command(epilog=SECRETS_HELP)
 @with_settings
 def show(**values: Any) -> None:  # noqa: ANN401  # one per setting
-    """Print every setting with its value and where it comes from; secrets are masked."""
+    """Print every setting, its value and its source.
+
+    Secrets are masked, and `-` is no value. Exit code 2 if Ferryman would not start with these settings.
+    """
     loaded = load_or_exit(values)
     shown = [
-        (row.name, str(masked(row, getattr(loaded.settings, row.name))), loaded.sources[row.name])
+        (row.name, plain(masked(row, getattr(loaded.settings, row.name))), loaded.sources[row.name])
         for row in rows()
     ]
     widths = [max(len(line[column]) for line in shown) for column in (0, 1)]
     for name, value, source in shown:
-        click.echo(f"{name:<{widths[0]}}  {'-' if value == 'None' else value:<{widths[1]}}  {source}")
+        click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
-@config.command()
+@config.command(epilog=SECRETS_HELP)
 @with_settings
 def check(**values: Any) -> None:  # noqa: ANN401  # one per setting
-    """Say whether Ferryman would start with these settings; exit code 2 if not."""
+    """Say whether Ferryman would start.
+
+    Exit code 2 if not, with a line for each problem. Nothing is opened or asked.
+    """
     loaded = load_or_exit(values)
-    where = f"{loaded.file} and " if loaded.file is not None else ""
     settings = loaded.settings
-    click.echo(
-        f"ok: {where}the environment make a gateway on {settings.host}:{settings.port} for "
-        f"{settings.upstream_url}, auth: {settings.effective_auth}"
-    )
+    click.echo("ok: these settings can be used")
+    click.echo(f"config file  {loaded.file or '-'}")
+    click.echo(f"listen on    {base_url(settings.host, settings.port)}")
+    click.echo(f"relay to     {settings.upstream_url}")
+    click.echo(f"auth         {settings.effective_auth}")

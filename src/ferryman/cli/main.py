@@ -14,18 +14,19 @@ class _ServeByDefault(click.Group):
     """A group that takes a missing command word as `serve`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "--version", *self.commands}
+        own = {"-h", "--help", "--version", *self.commands}
         if not args or args[0] not in own:
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["--help"]})
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ferryman", message="%(prog)s %(version)s")
 def main() -> None:
     """Ferryman: a self-hosted gateway for Claude.
 
-    Without a command, `serve` is meant: `ferryman --port 4001` is `ferryman serve --port 4001`.
+    Without a command, `serve` is meant: `ferryman --port 4001` is `ferryman serve --port 4001`,
+    and `ferryman my.yaml` is `ferryman serve my.yaml`.
     """
 
 

@@ -11,8 +11,14 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import env_names, masked, rows, type_of, wanted
+from ferryman.settings import env_names, plain, rows, type_of
 from ferryman.settings_load import Loaded, load
+
+_TYPE_NAMES = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
+
+SECRETS_HELP = "Secrets come from the environment or the config file: " + "; ".join(
+    f"`{row.name}` [{', '.join(env_names(row))}]" for row in rows() if row.metadata["secret"]
+)
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,30 +26,43 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for row in reversed(rows()):
         option = f"--{row.name.replace('_', '-')}"
         names = [option, *row.metadata["flags"], row.name]
-        environment = ", ".join(env_names(row))
-        default = "" if row.default is None else f" Default: {masked(row, row.default)}."
-        text = f"{row.metadata['help']}{default} [{environment}]"
+        default = "" if row.default is None else f" Default: {plain(row.default)}."
+        text = f"{row.metadata['help']}{default} [{', '.join(env_names(row))}]"
         if type_of(row) is bool:
             names[0] = f"{option}/--no-{row.name.replace('_', '-')}"
             command = click.option(*names, default=None, help=text)(command)
         elif row.metadata["secret"]:
-            continue  # on the command line every user of the machine could read it
+            command = click.option(*names, default=None, hidden=True, callback=_refuse_secret)(command)
         else:
-            metavar = "|".join(typing.get_args(type_of(row))) or type_of(row).__name__.upper()
+            metavar = "|".join(typing.get_args(type_of(row))) or _TYPE_NAMES[type_of(row)]
             command = click.option(*names, default=None, metavar=metavar, help=text)(command)
-    path = click.Path(path_type=Path, dir_okay=False)
-    command = click.option("--config", "-c", "config_option", type=path, help="The config file (YAML).")(
-        command
+    path = click.Path(path_type=Path)
+    text = (
+        "The config file (YAML). Without one: $CONFIG_PATH, ./ferryman.yaml, ./config.yaml, "
+        "~/.config/ferryman/config.yaml."
     )
-    return click.argument("config_file", required=False, type=path)(command)
+    command = click.option("--config", "-c", "config_option", type=path, metavar="FILE", help=text)(command)
+    return click.argument("config_file", required=False, type=path, metavar="[FILE]")(command)
+
+
+def _refuse_secret(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Refuse a secret among the arguments, where every user of the machine can read it."""
+    if value is not None:
+        row = next(row for row in rows() if row.name == parameter.name)
+        raise click.UsageError(
+            f"{parameter.opts[0]}: a secret on the command line can be read by every user of this machine; "
+            f"set {env_names(row)[-1]} or put `{row.name}` into the config file.",
+            context,
+        )
 
 
 def load_or_exit(values: dict[str, Any]) -> Loaded:
-    """The settings from `values` (of `with_settings`) and all other sources; exit code 2 if they are wrong."""
-    file = values.pop("config_file") or values.pop("config_option")
-    values.pop("config_option", None)
+    """The settings from `values` (of `with_settings`) and all other sources; exit code 2 if wrong."""
+    argument, option = values.pop("config_file"), values.pop("config_option")
+    if argument is not None and option is not None:
+        complain(SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."]))
     try:
-        return load(values, file=file)
+        return load(values, file=argument or option)
     except SettingsError as error:
         complain(error)
 
@@ -55,4 +74,6 @@ def complain(error: SettingsError) -> typing.NoReturn:
     sys.exit(2)
 
 
-__all__ = ["complain", "load_or_exit", "wanted", "with_settings"]
+def base_url(host: str, port: int) -> str:
+    """The URL of what listens on `host` and `port`."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import resource
 import signal
 import sys
@@ -13,7 +14,7 @@ import click
 import structlog
 
 from ferryman import __version__
-from ferryman.cli.options import complain, load_or_exit, with_settings
+from ferryman.cli.options import SECRETS_HELP, base_url, complain, load_or_exit, with_settings
 from ferryman.errors import SettingsError
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
@@ -22,10 +23,14 @@ from ferryman.telemetry.log import LineLog, configure, json_line, text_line
 log = structlog.get_logger("ferryman")
 
 
-@click.command()
+@click.command(epilog=SECRETS_HELP)
 @with_settings
 def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
-    """Run the gateway."""
+    """Run the gateway.
+
+    The log line of each request goes to standard output, everything else to standard error. SIGTERM
+    and Ctrl-C let running requests finish; a second one ends at once.
+    """
     loaded = load_or_exit(values)
     settings = loaded.settings
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -41,12 +46,27 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends at once."""
+    """Serve until SIGTERM or SIGINT; a second signal ends at once.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
     loop = asyncio.get_running_loop()
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stdout.isatty())
-    lines = LineLog(sys.stdout.buffer, render=text_line if text else json_line, call_later=loop.call_later)
-    quiet = settings.log_level in {"warning", "error"}
-    worker = Worker(settings, record=(lambda _: None) if quiet else lines.write)
+    with io.FileIO(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        lines = LineLog(stdout, render=text_line if text else json_line, call_later=loop.call_later)
+        try:
+            quiet = settings.log_level in {"warning", "error"}
+            await serve_until_signal(Worker(settings, record=(lambda _: None) if quiet else lines.write))
+        finally:
+            lines.close()
+    log.info("stopped")
+
+
+async def serve_until_signal(worker: Worker) -> None:
+    """Start `worker`, and stop it on SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    settings = worker.settings
     await worker.start()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,22 +75,27 @@ async def run(settings: Settings) -> None:
     announce(worker)
     await stopping.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)  # the default again: the next one ends the process at once
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)  # the next one ends the process at once
     running = len(worker.line.live)
     log.info("stopping", running=running, grace_seconds=settings.shutdown_grace_seconds)
     await worker.stop(settings.shutdown_grace_seconds)
-    lines.close()
-    log.info("stopped")
 
 
 def announce(worker: Worker) -> None:
     """Say where we listen, and what a client has to set."""
     settings = worker.settings
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{worker.port}"
+    url = base_url(settings.host, worker.port)
     auth = settings.effective_auth
     who = "anybody may call, with the server's key" if auth == "open" else "callers bring their own key"
-    log.info("ready", version=__version__, url=url, upstream=settings.upstream_url, auth=f"{auth} ({who})")
+    log.info(
+        "ready",
+        version=__version__,
+        url=url,
+        upstream=settings.upstream_url,
+        auth=f"{auth} ({who})",
+        clients_set=f"ANTHROPIC_BASE_URL={url}",
+    )
 
 
 def raise_file_limit() -> None:

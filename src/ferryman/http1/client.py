@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol, cast
 
 import httptools
 
 from ferryman.errors import UpstreamInvalid
-from ferryman.http1.headers import Header
+from ferryman.http1.fields import Fields
 
 MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
@@ -27,11 +27,11 @@ class ResponseHead:
     connection, or does not exist.
     """
 
-    __slots__ = ("headers", "length", "status")
+    __slots__ = ("fields", "length", "status")
 
-    def __init__(self, status: int, headers: list[Header], length: int | None) -> None:
+    def __init__(self, status: int, fields: Fields, length: int | None) -> None:
         self.status = status
-        self.headers = headers
+        self.fields = fields
         self.length = length
 
 
@@ -51,18 +51,23 @@ class ResponseReceiver(Protocol):
         """
 
 
-class ClientConnection(asyncio.BufferedProtocol):
-    """One upstream connection."""
+WATCHED = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+"""What a client has to look at, whatever it asks for."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One upstream connection.
+
+    The parser is fed head and body apart, so the raw head is at hand when llhttp has accepted it,
+    and header lines need no callback each.
+    """
 
     __slots__ = (
         "_answered",
         "_bodiless",
-        "_buffer",
         "_done",
         "_ends_with_connection",
         "_head",
-        "_head_bytes",
-        "_headers",
         "_in_head",
         "_keep_alive",
         "_on_closed",
@@ -71,19 +76,27 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_pieces",
         "_receiver",
         "_transport",
+        "_unread",
         "_uses",
+        "_watched",
         "idle_deadline",
     )
 
     def __init__(
         self,
-        buffer: memoryview,
         on_idle: Callable[[ClientConnection], None],
         on_closed: Callable[[], None],
+        watched: Set[bytes],
     ) -> None:
-        """Bind the shared read buffer, and who hears of the end of an exchange and of the connection."""
+        """Bind who hears of the end of an exchange and of the connection.
+
+        Args:
+            on_idle: takes the connection back when it can carry the next exchange.
+            on_closed: is called once, when the connection has ended.
+            watched: names (lower case) of the response headers that receivers look at.
+        """
         # Per connection.
-        self._buffer = buffer
+        self._watched = watched
         self._on_idle = on_idle
         self._on_closed = on_closed
         self._parser = httptools.HttpResponseParser(self)
@@ -99,8 +112,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._ends_with_connection = False
         # Per response.
         self._in_head = False
-        self._head_bytes = 0
-        self._headers: list[Header] = []
+        self._unread = b""  # the head, as far as it has come
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
 
@@ -126,6 +138,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._receiver = receiver
         self._bodiless = bodiless
         self._answered = self._done = self._keep_alive = self._ends_with_connection = False
+        self._in_head = True
+        self._unread = b""
         self._uses += 1
         self.idle_deadline = math.inf
         # Joined while the copy costs less than a second system call (about 5 µs, or 64 KiB).
@@ -157,20 +171,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """The shared read buffer."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Parse what came and hand it on in one call."""
         receiver = self._receiver
         if receiver is None:
             self.abort()  # bytes that nobody asked for: whatever they are, not an answer of ours
             return
         self._answered = True
-        self._head_bytes = self._head_bytes + nbytes if self._in_head else nbytes
         try:
-            self._parser.feed_data(self._buffer[:nbytes])
+            while data and self._in_head:
+                data = self._feed_head(data)
+            if data:
+                self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(UpstreamInvalid("The upstream switched protocols unasked."))
             return
@@ -182,10 +194,24 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._fail(cause)
                 return
             self._keep_alive = False  # the answer was whole; what follows it is not ours
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(_head_too_large())
-            return
         self._deliver(receiver)
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Feed up to the end of a head; what is left of `data`.
+
+        Raises:
+            HttpParserError: llhttp does not take it, or it is too large.
+        """
+        began = len(self._unread)
+        self._unread = head = self._unread + data if began else data
+        end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
+        if end == 3:
+            end = len(head)
+        if end > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
+        self._unread = head[:end]
+        self._parser.feed_data(data[: end - began])
+        return data[end - began :]
 
     def eof_received(self) -> bool:
         """The upstream closed: so do we."""
@@ -216,36 +242,28 @@ class ClientConnection(asyncio.BufferedProtocol):
         """A response begins; one that nobody asked for makes the connection unusable."""
         if self._done:
             raise UpstreamInvalid("The upstream sent a second answer.")
-        self._headers = []
-        self._in_head = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header; trailers, which come after the head, are dropped."""
-        if self._in_head:
-            self._headers.append((name.lower(), name, value))
 
     def on_headers_complete(self) -> None:
         """Decide how the body is framed; a 1xx is not the answer yet (RFC 9110, section 15.2)."""
-        self._in_head = False
+        raw, self._unread = self._unread, b""
         status = self._parser.get_status_code()
         if status < 200:
             return
-        if self._head_bytes > MAX_HEAD_BYTES:
-            size = sum(len(name) + len(value) + 4 for _, name, value in self._headers)
-            if size > MAX_HEAD_BYTES:
-                raise _head_too_large()
+        self._in_head = False
+        start = raw.index(b"\r\n") + 2
+        fields = Fields(raw[start:-4], self._watched)
         length: int | None = None
         chunked = False
-        for lower, _, value in self._headers:
-            if lower == b"content-length":
+        for _, name, value in fields.marked:
+            if name == b"content-length":
                 length = int(value)
-            elif lower == b"transfer-encoding":
+            elif name == b"transfer-encoding":
+                if chunked or value.lower() != b"chunked":
+                    raise UpstreamInvalid("The upstream's `Transfer-Encoding` is not a single `chunked`.")
                 chunked = True
-                if value.strip().lower() != b"chunked":
-                    raise UpstreamInvalid("The upstream's `Transfer-Encoding` is not `chunked`.")
         bodiless = self._bodiless or status in {204, 304}
         self._ends_with_connection = not (bodiless or chunked or length is not None)
-        self._head = ResponseHead(status, self._headers, length)
+        self._head = ResponseHead(status, fields, length)
         if self._bodiless:
             self._done = True  # llhttp would wait for the body that the headers describe
 
@@ -286,7 +304,3 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.abort()
         if receiver is not None:
             receiver.on_upstream_lost(error, fresh=self._uses == 1, answered=True)
-
-
-def _head_too_large() -> UpstreamInvalid:
-    return UpstreamInvalid(f"The head of the upstream's answer is larger than {MAX_HEAD_BYTES} bytes.")

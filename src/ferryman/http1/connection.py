@@ -20,8 +20,8 @@ import httptools
 import structlog
 
 from ferryman.errors import InternalError, InvalidRequest, RelayError, RequestTimeout
-from ferryman.http1.headers import Header
-from ferryman.http1.request import MAX_HEADERS, Request, check_head, check_size, head_too_large
+from ferryman.http1.fields import Fields
+from ferryman.http1.request import Request, head_too_large, read_head
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
 
@@ -34,11 +34,18 @@ Cut at once, the client would see a reset in place of the answer that tells it w
 """
 
 
+CHUNKED = -1
+"""In place of a number of bytes, where only the body itself tells its end."""
+
 _RESET = struct.pack("ii", 1, 0)  # linger for 0 seconds: what is unsent is dropped, and a reset goes out
 
 
-class ServerConnection(asyncio.BufferedProtocol):
-    """One client connection."""
+class ServerConnection(asyncio.Protocol):
+    """One client connection.
+
+    The parser is fed so that a message begins and ends only where a feed does. So the raw head is
+    at hand when llhttp has accepted it, and header lines need no callback each.
+    """
 
     __slots__ = (
         "_blocked",
@@ -47,16 +54,15 @@ class ServerConnection(asyncio.BufferedProtocol):
         "_current",
         "_handler",
         "_head",
-        "_head_bytes",
-        "_headers",
-        "_in_head",
         "_incoming",
+        "_left",
         "_parser",
         "_response_ended",
         "_response_started",
         "_server",
-        "_target",
+        "_tail",
         "_transport",
+        "_unread",
         "_waiting",
         "deadline",
         "peer",
@@ -73,10 +79,9 @@ class ServerConnection(asyncio.BufferedProtocol):
         self.deadline = server.monotonic() + server.limits.read_seconds
         self.peer = ""
         # Per request being parsed.
-        self._target = b""
-        self._headers: list[Header] = []
-        self._head_bytes = 0
-        self._in_head = False
+        self._unread = b""  # the head, as far as it has come
+        self._left = 0  # bytes of the body still to come; 0 in the head, CHUNKED if only its end tells
+        self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
         self._incoming: Request | None = None
         # Per request being answered.
         self._current: Request | None = None
@@ -101,24 +106,64 @@ class ServerConnection(asyncio.BufferedProtocol):
         if self._server.draining:
             self._close()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """The shared read buffer."""
-        return self._server.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._closing and self._incoming is None:
-            return
-        self._head_bytes = self._head_bytes + nbytes if self._in_head else nbytes
         try:
-            self._parser.feed_data(self._server.buffer[:nbytes])
+            while data and not (self._closing and self._incoming is None):
+                if self._left == 0:
+                    data = self._feed_head(data)
+                elif self._left > 0:
+                    data = self._feed_body(data)
+                else:
+                    data = self._feed_chunks(data)
         except httptools.HttpParserUpgrade:
-            pass  # refused while its head was read
+            self._refuse(InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1."))
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Feed up to the end of the head; what is left of `data`."""
+        if not self._unread and self._current is None:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        began = len(self._unread)
+        self._unread = head = self._unread + data if began else data
+        end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
+        if end == 3:
+            end = len(head)
+        if end > self._server.limits.head_bytes:
+            self._refuse(head_too_large(self._server.limits.head_bytes))
+            return b""
+        if end == len(head):
+            self._parser.feed_data(data)
+            rest = b""
         else:
-            if self._in_head and self._head_bytes > self._server.limits.head_bytes:
-                self._refuse(head_too_large(self._server.limits.head_bytes))
+            self._unread = head[:end]
+            self._parser.feed_data(data[: end - began])
+            rest = data[end - began :]
+        if not self._unread.strip(b"\r\n"):
+            self._unread = b""  # blank lines before a request (RFC 9112, section 2.2)
+        return rest
+
+    def _feed_body(self, data: bytes) -> bytes:
+        """Feed up to the end of a body of known length; what is left of `data`."""
+        left = self._left
+        if len(data) <= left:
+            self._left -= len(data)
+            self._parser.feed_data(data)
+            return b""
+        self._left = 0
+        self._parser.feed_data(data[:left])
+        return data[left:]
+
+    def _feed_chunks(self, data: bytes) -> bytes:
+        """Feed up to where a chunked body may end, which is always behind a blank line."""
+        seen = self._tail + data
+        end = seen.find(b"\r\n\r\n") + 4 - len(self._tail)
+        if end < 4 - len(self._tail):
+            end = len(data)
+        self._tail = seen[: len(self._tail) + end][-3:]
+        self._parser.feed_data(data[:end])
+        return data[end:]
 
     def eof_received(self) -> bool:
         """A client that closes its writing side has gone, as for nginx."""
@@ -152,32 +197,13 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     # ── the parser's side ──
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._target = b""
-        self._headers = []
-        self._in_head = True
-        if self._current is None:
-            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-
-    def on_url(self, url: bytes) -> None:
-        """Collect the target, which may come in pieces."""
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header; trailers, which come after the head, are dropped."""
-        if self._in_head:
-            self._headers.append((name.lower(), name, value))
-
     def on_headers_complete(self) -> None:
         """Check the head and start its exchange, or let it wait for its turn."""
-        self._in_head = False
-        request = Request(self._parser.get_method(), self._target, self._headers)
-        if self._head_bytes > self._server.limits.head_bytes or len(self._headers) > MAX_HEADERS:
-            check_size(request, self._server.limits.head_bytes)
-        check_head(request, self._parser.get_http_version())
+        head, self._unread = self._unread.lstrip(b"\r\n"), b""
+        request = read_head(head, self._server.watched)
         if self._parser.should_upgrade():
             raise InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1.")
+        self._left = CHUNKED if request.chunked else request.length or 0
         self._incoming = request
         if self._current is None and not self._blocked and not self._waiting:
             self._start(request)
@@ -200,6 +226,8 @@ class ServerConnection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         """The request has come whole."""
         request, self._incoming = self._incoming, None
+        self._left = 0
+        self._tail = b""
         if request is None:
             return
         request.complete = True
@@ -221,7 +249,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
         Args:
             status: the final status, 200 or above.
-            lines: header lines, each with its CRLF, without framing and hop-by-hop headers.
+            lines: header lines, without CRLF, framing and hop-by-hop headers.
             length: bytes of the body; `None` when unknown, or when the answer has no body.
         """
         request = self._current
@@ -231,19 +259,19 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._chunked = False
         if length is not None:
             if status != 204:  # RFC 9110, section 8.6
-                head.append(b"content-length: %d\r\n" % length)
+                head.append(b"content-length: %d" % length)
         elif request.http10:
             self._closing = True
         elif request.method != b"HEAD" and status not in {204, 304}:
             self._chunked = True
-            head.append(b"transfer-encoding: chunked\r\n")
+            head.append(b"transfer-encoding: chunked")
         if self._closing or self._server.draining or not request.complete:
             self._closing = True
-            head.append(b"connection: close\r\n")
+            head.append(b"connection: close")
         elif request.http10:
-            head.append(b"connection: keep-alive\r\n")
+            head.append(b"connection: keep-alive")
         head.append(b"\r\n")
-        self._head = b"".join(head)
+        self._head = b"\r\n".join(head)
         self._response_started = True
 
     def write(self, data: bytes, *, end: bool) -> None:
@@ -283,12 +311,12 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
-        if self._current is None and not self._in_head:
+        if self._current is None and not self._unread:
             self._close()
 
     def expire(self) -> None:
         """The deadline has passed: answer 408 to a request that does not come, else close."""
-        if self._closing or (self._current is None and not self._in_head):
+        if self._closing or (self._current is None and not self._unread):
             self.abort()
         else:
             self._refuse(RequestTimeout("The request did not come whole in time; send it again."))
@@ -350,10 +378,10 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _refuse(self, error: RelayError) -> None:
         """Answer a request that cannot be read, and take no more from this connection."""
         self._incoming = None
-        self._in_head = False
+        self._unread = b""
         self._closing = True
         if self._current is None:
-            self._current = Request(b"GET", b"", [])
+            self._current = Request(b"GET", b"", Fields(b"", frozenset()))
             self._response_started = self._response_ended = False
             lines, body = self._server.render_error(error)
             self.start_response(error.status, lines, len(body))

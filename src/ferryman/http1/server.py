@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, NamedTuple, Protocol
 
 from ferryman.errors import RelayError
-from ferryman.http1.request import Request
+from ferryman.http1.request import WATCHED, Request
 
 
 class RequestHandler(Protocol):
@@ -67,23 +67,22 @@ class Server:
         *,
         monotonic: Callable[[], float],
         limits: ServerLimits,
-        buffer: memoryview,
+        watched: Set[bytes],
     ) -> None:
         """Bind the callbacks.
 
         Args:
             new_handler: makes the handler of a request, given its `ServerConnection`.
-            render_error: header lines (each with its CRLF) and body for an error met in parsing.
+            render_error: header lines (without CRLF) and body for an error met in parsing.
             monotonic: the clock for time-outs, in seconds.
             limits: sizes and times.
-            buffer: where reads land; shared by all connections of a worker, since each read is
-                used up before the next begins.
+            watched: names (lower case) of the headers that handlers look at.
         """
         self.new_handler = new_handler
         self.render_error = render_error
         self.monotonic = monotonic
         self.limits = limits
-        self.buffer = buffer
+        self.watched = WATCHED | watched
         self.connections: set[Connection] = set()
         self.draining = False
 

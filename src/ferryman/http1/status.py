@@ -6,5 +6,5 @@ from http import HTTPStatus
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {529: b"Overloaded"}
 
-STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, _PHRASES.get(code, b"")) for code in range(1000)}
-"""Status code → status line with CRLF. The phrase is ours: it carries no meaning (RFC 9112, section 4)."""
+STATUS_LINES = {code: b"HTTP/1.1 %d %b" % (code, _PHRASES.get(code, b"")) for code in range(1000)}
+"""Status code → status line. The phrase is ours: it carries no meaning (RFC 9112, section 4)."""

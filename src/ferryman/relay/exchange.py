@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from ferryman.errors import BodyTooLarge, Overloaded, RelayError, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.client import ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
-from ferryman.http1.headers import first_text, values_of
 from ferryman.http1.request import Request
-from ferryman.model import Call, Ended, Entry, Principal, new_id
+from ferryman.model import Call, Ended, Entry, Principal
 from ferryman.relay.authenticate import authenticate
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
@@ -80,7 +79,7 @@ class Exchange:
         self.request = request
         self.started_at = line.clock.now()
         self.started = line.clock.monotonic()
-        self.id = new_id(self.started_at)
+        self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
         self.settled = False
         # The request.
@@ -120,19 +119,14 @@ class Exchange:
         self.line.live.add(self)
         try:
             self.route = route(self.request)
-            self.principal = authenticate(self.request.headers, self.line.auth)
-            self._check_announced_size()
+            self.principal = authenticate(self.request.fields, self.line.auth)
+            if (self.request.length or 0) > self.line.limits.body_bytes:
+                raise too_large(self.line.limits.body_bytes)
         except RelayError as error:
             self._refuse(error)
         else:
             if self.request.expects_continue:
                 self.client.send_continue()
-
-    def _check_announced_size(self) -> None:
-        limit = self.line.limits.body_bytes
-        for value in values_of(self.request.headers, b"content-length"):
-            if int(value) > limit:
-                raise BodyTooLarge(f"The request body has {int(value)} bytes; at most {limit} are taken.")
 
     # ── 2. read: the body, under its cap ──
 
@@ -144,8 +138,7 @@ class Exchange:
                 self.fail(self.refusal, Ended.REFUSED)
         elif self.body_bytes > self.line.limits.body_bytes:
             limit = self.line.limits.body_bytes
-            error = BodyTooLarge(f"The request body is larger than {limit} bytes (`max_body_bytes`).")
-            self.fail(error, Ended.REFUSED)
+            self.fail(too_large(limit), Ended.REFUSED)
         else:
             self.parts.append(data)
 
@@ -314,8 +307,7 @@ class Exchange:
     def _refuse(self, error: RelayError) -> None:
         """Answer `error`: at once if a body that costs something is announced, else behind the body."""
         self.refusal = error
-        large = any(int(v) > SMALL_BODY_BYTES for v in values_of(self.request.headers, b"content-length"))
-        if large or self.request.expects_continue:
+        if (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue:
             self.fail(error, Ended.REFUSED)
 
     def fail(self, error: RelayError, ended: Ended) -> None:
@@ -366,12 +358,12 @@ class Exchange:
                 ended=ended,
                 principal=principal.kind if principal is not None else None,
                 credential=principal.credential_kind if principal is not None else None,
-                session_id=first_text(self.request.headers, SESSION),
+                session_id=text_of(self.request.fields.first(SESSION)),
                 model=self.call.model,
                 stream=self.call.stream is True,
                 status=self.status,
                 error=self.error,
-                upstream_request_id=first_text(head.headers, REQUEST_ID) if head is not None else None,
+                upstream_request_id=text_of(head.fields.first(REQUEST_ID)) if head is not None else None,
                 attempts=self.attempts,
                 usage=reading.usage,
                 usage_complete=reading.complete,
@@ -382,6 +374,16 @@ class Exchange:
                 overhead_seconds=self.overhead_seconds if self.attempts else None,
             )
         )
+
+
+def text_of(value: bytes | None) -> str | None:
+    """A header's value as text."""
+    return None if value is None else value.decode("latin-1")
+
+
+def too_large(limit: int) -> BodyTooLarge:
+    """The error for a body of more than `limit` bytes."""
+    return BodyTooLarge(f"The request body is larger than {limit} bytes (`max_body_bytes`).")
 
 
 def may_ask_again(attempts: int, waited_seconds: float, *, fresh: bool, answered: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ferryman.clock import Clock
 from ferryman.http1.pool import Pool
-from ferryman.model import Entry
+from ferryman.model import Entry, Ids
 from ferryman.relay.prepare import UpstreamFace
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Line:
         pool: the connections to it.
         clock: the time.
         record: takes the entry of each exchange, once.
+        ids: makes the id of each exchange.
         live: the exchanges that are not over.
         draining: no new connection is taken, and what runs is let finish.
     """
@@ -53,6 +54,7 @@ class Line:
         self.pool = pool
         self.clock = clock
         self.record = record
+        self.ids = Ids()
         self.live: set[Exchange] = set()
         self.draining = False
 

@@ -6,7 +6,6 @@ import zlib
 from typing import NamedTuple, Protocol
 
 from ferryman.http1.client import ResponseHead
-from ferryman.http1.headers import values_of
 from ferryman.model import Usage
 from ferryman.wire.scan import TopLevelObject
 from ferryman.wire.sse import MessageStream
@@ -19,6 +18,11 @@ MAX_DECODED_BYTES = 1 << 28
 """A compressed answer is read this far. More than any Messages answer holds: a bomb stops here."""
 
 _DECODED_PIECE_BYTES = 65_536
+
+_TYPE = b"content-type"
+_CODING = b"content-encoding"
+
+WATCHED = frozenset({_TYPE, _CODING})
 
 
 class Reading(NamedTuple):
@@ -55,14 +59,14 @@ class Meter(Protocol):
 
 def meter_for(head: ResponseHead) -> Meter:
     """The meter for an answer to a Messages request with this head."""
-    kind = b"".join(values_of(head.headers, b"content-type")).partition(b";")[0].strip().lower()
+    kind = (head.fields.first(_TYPE) or b"").partition(b";")[0].strip().lower()
     if kind == b"text/event-stream":
         meter: Meter = StreamMeter()
     elif kind == b"application/json" and head.status == 200:
         meter = JsonMeter()
     else:
         return NoMeter()
-    coding = b",".join(values_of(head.headers, b"content-encoding")).strip().lower()
+    coding = b",".join(head.fields.values(_CODING)).lower()
     if coding in {b"", b"identity"}:
         return meter
     return GzipMeter(meter) if coding == b"gzip" else NoMeter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ferryman.http1.headers import FRAMING, HOP_BY_HOP, nominated
+from ferryman.http1.fields import FRAMING, HOP_BY_HOP, drop_named
 from ferryman.http1.request import Request
 from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
 
@@ -14,20 +14,22 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 _ENCODING = b"accept-encoding"
 _DROPPED = HOP_BY_HOP | FRAMING | OWN_CREDENTIALS | {b"host", b"expect"}
 
+WATCHED = _DROPPED | UPSTREAM_CREDENTIALS | {_ENCODING, VERSION}
+
 
 class UpstreamFace(NamedTuple):
     """What a request to the upstream is given, made once.
 
     Attributes:
         prefix: path of the upstream's base URL, without a slash at its end.
-        host_line: the `Host` header with its CRLF.
-        credential_lines: the upstream's own credential with its CRLF, empty under `passthrough`.
+        version_and_host: the end of the request line, and the `Host` header.
+        credential: the upstream's own credential behind a CRLF, empty under `passthrough`.
         dropped: names (lower case) that do not go upstream.
     """
 
     prefix: bytes
-    host_line: bytes
-    credential_lines: bytes
+    version_and_host: bytes
+    credential: bytes
     dropped: frozenset[bytes]
 
 
@@ -35,8 +37,8 @@ def upstream_face(prefix: str, authority: str, api_key: str | None) -> UpstreamF
     """Prepare the unchanging parts; with `api_key` the client's credentials are replaced by it."""
     return UpstreamFace(
         prefix=prefix.rstrip("/").encode(),
-        host_line=b"host: %b\r\n" % authority.encode(),
-        credential_lines=b"x-api-key: %b\r\n" % api_key.encode() if api_key else b"",
+        version_and_host=b" HTTP/1.1\r\nhost: %b\r\n" % authority.encode(),
+        credential=b"\r\nx-api-key: %b" % api_key.encode() if api_key else b"",
         dropped=_DROPPED | UPSTREAM_CREDENTIALS if api_key else _DROPPED,
     )
 
@@ -56,29 +58,33 @@ def prepare(
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
-    headers = request.headers
-    dropped = face.dropped
-    if request.nominates:
-        dropped = dropped | nominated(headers)
-    pieces = [request.method, b" ", face.prefix, target, b" HTTP/1.1\r\n", face.host_line]
-    versioned = framed = False
-    for lower, name, value in headers:
-        if lower in dropped:
-            framed = framed or lower in FRAMING
-        elif lower == _ENCODING and metered:
-            pieces += (name, b": ", narrowed(value), b"\r\n")
-        else:
-            versioned = versioned or lower == VERSION
-            pieces += (name, b": ", value, b"\r\n")
+    fields = request.fields
+    lines = fields.lines.copy()
+    versioned = False
+    for index, name, value in reversed(fields.marked):
+        if name in face.dropped:
+            del lines[index]
+        elif name == VERSION:
+            versioned = True
+        elif name == _ENCODING and metered:
+            lines[index] = lines[index][: len(_ENCODING)] + b": " + narrowed(value)
+    if nominated := fields.nominated():
+        lines = drop_named(lines, nominated)
     mutations = "none"
     if not versioned:
-        pieces.append(b"anthropic-version: %b\r\n" % DEFAULT_VERSION)
+        lines.append(b"anthropic-version: " + DEFAULT_VERSION)
         mutations = "anthropic-version"
-    pieces.append(face.credential_lines)
-    if body_bytes or framed:
-        pieces.append(b"content-length: %d\r\n" % body_bytes)
-    pieces.append(b"\r\n")
-    return b"".join(pieces), mutations
+    head = b"%b %b%b%b%b%b" % (
+        request.method,
+        face.prefix,
+        target,
+        face.version_and_host,
+        b"\r\n".join(lines),
+        face.credential if lines else face.credential[2:],
+    )
+    if body_bytes or request.chunked or request.length is not None:
+        return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, body_bytes), mutations
+    return head + b"\r\n\r\n", mutations
 
 
 def narrowed(accept_encoding: bytes) -> bytes:

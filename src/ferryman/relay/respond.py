@@ -9,10 +9,12 @@ import msgspec
 from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
 from ferryman.http1.client import ResponseHead
-from ferryman.http1.headers import FRAMING, HOP_BY_HOP, list_tokens, nominated, values_of
+from ferryman.http1.fields import FRAMING, HOP_BY_HOP, drop_named
 
 _OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"})
 _DROPPED = HOP_BY_HOP | FRAMING | _OWN
+
+WATCHED = _DROPPED
 
 
 def relayed_lines(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> list[bytes]:
@@ -24,19 +26,14 @@ def relayed_lines(head: ResponseHead, request_id: str, model: str | None, mutati
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
     """
-    dropped = _DROPPED
-    connection = values_of(head.headers, b"connection")
-    if connection and not list_tokens(connection) <= {b"close", b"keep-alive"}:
-        dropped = dropped | nominated(head.headers)
-    pieces: list[bytes] = []
-    for lower, name, value in head.headers:
-        if lower not in dropped:
-            pieces += (name, b": ", value, b"\r\n")
-    pieces.append(b"x-ferryman-request-id: %b\r\n" % request_id.encode())
+    lines = head.fields.without(_DROPPED)
+    if nominated := head.fields.nominated():
+        lines = drop_named(lines, nominated)
+    lines.append(b"x-ferryman-request-id: " + request_id.encode())
     if model is not None:
-        pieces.append(b"x-ferryman-model: %b\r\n" % header_value(model))
-    pieces.append(b"x-ferryman-mutations: %b\r\n" % mutations.encode())
-    return pieces
+        lines.append(b"x-ferryman-model: " + header_value(model))
+    lines.append(b"x-ferryman-mutations: " + mutations.encode())
+    return lines
 
 
 def header_value(text: str) -> bytes:
@@ -48,9 +45,10 @@ def header_value(text: str) -> bytes:
 
 def own_lines(headers: list[tuple[bytes, bytes]], request_id: str) -> list[bytes]:
     """The header lines of an answer of our own. `request-id` is what SDKs show in their errors."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    lines.append(b"date: %b\r\n" % formatdate(usegmt=True).encode())
-    lines.append(b"request-id: %b\r\nx-ferryman-request-id: %b\r\n" % ((request_id.encode(),) * 2))
+    lines = [b"%b: %b" % header for header in headers]
+    lines.append(b"date: " + formatdate(usegmt=True).encode())
+    lines.append(b"request-id: " + request_id.encode())
+    lines.append(b"x-ferryman-request-id: " + request_id.encode())
     return lines
 
 

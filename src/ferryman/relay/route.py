@@ -50,12 +50,14 @@ def route(request: Request) -> Route:
         InvalidRequest: a target that two servers could read as two different paths.
         NotFound: neither a relayed prefix nor an own path.
     """
-    target = request.target
-    if absolute := _ABSOLUTE.match(target):  # RFC 9112, section 3.2.2
-        target = target[absolute.end() :] or b"/"
-    path, mark, query = target.partition(b"?")
-    if not path.startswith(b"/") or b"#" in target:
-        raise InvalidRequest(f"`{shown(target)}` is not a path this gateway can read.")
+    path, mark, query = request.target.partition(b"?")
+    known = _KNOWN.get(path)
+    if known is not None and request.method == b"POST":
+        return known._replace(target=known.target + mark + query) if mark else known
+    if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
+        path = path[absolute.end() :] or b"/"
+    if not path.startswith(b"/") or b"#" in request.target:
+        raise InvalidRequest(f"`{shown(request.target)}` is not a path this gateway can read.")
     if _AMBIGUOUS.search(_ENCODED_DOTS.sub(b".", path)):
         raise InvalidRequest(
             f"`{shown(path)}` can be read as more than one path; leave out `//`, dot segments, "
@@ -63,6 +65,15 @@ def route(request: Request) -> Route:
         )
     if path in OWN_PATHS and request.method in {b"GET", b"HEAD"}:
         return Route(shown(path), b"", reads_call=False, metered=False)
+    return relayed(path, mark + query, request.method)
+
+
+def relayed(path: bytes, query: bytes, method: bytes) -> Route:
+    """The route of a `path` that has one reading, with its `query` (`?` included).
+
+    Raises:
+        NotFound: it has none of the relayed prefixes.
+    """
     if path.startswith(b"/anthropic/"):
         upstream_path = path[len(b"/anthropic") :]
     elif path.startswith(b"/v1/"):
@@ -73,11 +84,23 @@ def route(request: Request) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
-    messages = request.method == b"POST" and plain == b"/v1/messages"
-    reads = messages or (request.method == b"POST" and plain == b"/v1/messages/count_tokens")
-    return Route(shown(path), upstream_path + mark + query, reads_call=reads, metered=messages)
+    messages = method == b"POST" and plain == b"/v1/messages"
+    reads = messages or (method == b"POST" and plain == b"/v1/messages/count_tokens")
+    return Route(shown(path), upstream_path + query, reads_call=reads, metered=messages)
 
 
 def shown(path: bytes) -> str:
     """`path` for people and records: ASCII, and not endless."""
     return path[:200].decode("ascii", "backslashreplace")
+
+
+_KNOWN = {
+    path: relayed(path, b"", b"POST")
+    for path in (
+        b"/v1/messages",
+        b"/v1/messages/count_tokens",
+        b"/anthropic/v1/messages",
+        b"/anthropic/v1/messages/count_tokens",
+    )
+}
+"""The routes of nearly all requests."""

@@ -14,20 +14,21 @@ from ferryman.http1.connection import ServerConnection
 from ferryman.http1.pool import Origin, Pool, PoolLimits
 from ferryman.http1.request import Request
 from ferryman.http1.server import Server, ServerLimits
-from ferryman.model import Entry, new_id
+from ferryman.model import Entry
+from ferryman.relay import authenticate, meter, prepare, respond
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line, LineLimits
-from ferryman.relay.prepare import upstream_face
-from ferryman.relay.respond import error_answer
 from ferryman.settings import Settings
+from ferryman.wire.names import REQUEST_ID, SESSION
 
 log = structlog.get_logger("ferryman.worker")
 
 SWEEP_SECONDS = 1.0
 """How often time-outs are looked at: one pass over what lives costs less than a timer each."""
 
-READ_BUFFER_BYTES = 262_144
-"""One buffer for all reads of a worker; as large as asyncio's own reads."""
+REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION}
+RESPONSE_FIELDS = respond.WATCHED | meter.WATCHED | {REQUEST_ID}
+"""The headers that some step looks at; all others are passed on unseen."""
 
 BACKLOG = 2048
 """Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""
@@ -48,8 +49,7 @@ class Worker:
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
-        buffer = memoryview(bytearray(READ_BUFFER_BYTES))
-        self.line = build_line(settings, clock=self.clock, record=record, buffer=buffer)
+        self.line = build_line(settings, clock=self.clock, record=record)
         self.server = Server(
             self._exchange,
             self._error_without_exchange,
@@ -59,7 +59,7 @@ class Worker:
                 idle_seconds=settings.client_idle_seconds,
                 read_seconds=settings.client_read_timeout_seconds,
             ),
-            buffer=buffer,
+            watched=REQUEST_FIELDS,
         )
         self.port = settings.port
         self._listener: asyncio.Server | None = None
@@ -119,14 +119,12 @@ class Worker:
         return Exchange(self.line, client, request)
 
     def _error_without_exchange(self, error: RelayError) -> tuple[list[bytes], bytes]:
-        request_id = new_id(self.clock.now())
+        request_id = self.line.ids.next(self.clock.now())
         log.info("request refused", request_id=request_id, status=error.status, reason=error.message)
-        return error_answer(error, request_id)
+        return respond.error_answer(error, request_id)
 
 
-def build_line(
-    settings: Settings, *, clock: Clock, record: Callable[[Entry], None], buffer: memoryview
-) -> Line:
+def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], None]) -> Line:
     """The line that `settings` describe."""
     parts = settings.upstream
     tls = tls_context() if parts.scheme == "https" else None
@@ -140,7 +138,7 @@ def build_line(
         ),
         tls=tls,
         monotonic=clock.monotonic,
-        buffer=buffer,
+        watched=RESPONSE_FIELDS,
     )
     auth = settings.effective_auth
     return Line(
@@ -151,7 +149,7 @@ def build_line(
             stream_idle_seconds=settings.stream_idle_timeout_seconds,
             client_stall_seconds=settings.client_stall_timeout_seconds,
         ),
-        face=upstream_face(
+        face=prepare.upstream_face(
             parts.path, origin.authority, settings.anthropic_api_key if auth == "open" else None
         ),
         pool=pool,

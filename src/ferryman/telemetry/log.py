@@ -11,6 +11,7 @@ import logging
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import IO, TextIO
 
@@ -40,11 +41,11 @@ def configure(*, level: str, text: bool, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if text:
-        # Not structlog's default, which shows local variables where rich is installed: keys are among them.
-        plain = structlog.dev.plain_traceback
         processors += [
             _escape,
-            structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain),
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(), sort_keys=False, exception_formatter=_write_traceback
+            ),
         ]
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -69,6 +70,12 @@ class _Output(structlog.PrintLogger):
 
 def _escape(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _write_traceback(target: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """Write `error` as the interpreter would. structlog's own way shows local variables, keys among them."""
+    lines = "".join(traceback.format_exception(*error)).rstrip().split("\n")
+    target.write("\n" + "\n".join(printable(line) for line in lines))
 
 
 def printable(text: str) -> str:
@@ -189,8 +196,9 @@ class LineLog:
         while (data := self._queue.get()) is not None:
             rest = memoryview(data)
             try:
-                while rest:
-                    rest = rest[self._stream.write(rest) :]
-            except (OSError, ValueError, TypeError):  # TypeError: None, the stream is full and doesn't wait
-                self._lost += bytes(rest).count(b"\n")  # the reader has gone; the next one may still read
+                while rest and (count := self._stream.write(rest)) is not None:
+                    rest = rest[count:]
+            except (OSError, ValueError):
+                pass  # the reader has gone; what is to come may still be read
+            self._lost += bytes(rest).count(b"\n")
             self._settled_bytes += len(data)
