@@ -98,7 +98,7 @@ def test_readiness_is_lost_while_draining(line: Bench) -> None:
     gateway, _ = line.pair()
     with RawClient(gateway.port) as client:
         client.send(get(b"/health/readiness")[:-2])  # a request that has begun keeps its connection
-        gateway.until(lambda: any(c._in_head for c in gateway.worker.server.connections))  # type: ignore[attr-defined]
+        gateway.until(lambda: any(c._unread for c in gateway.worker.server.connections))  # type: ignore[attr-defined]
         stopping = gateway.begin_stop(5)
         gateway.until(lambda: gateway.worker.line.draining)
         answer = client.ask(b"\r\n")

@@ -146,7 +146,7 @@ class Ids:
     def next(self, now_seconds: float) -> str:
         """A new id for the Unix time `now_seconds`."""
         bits = self._bits(74)
-        text = "%012x7%03x%016x" % (int(now_seconds * 1000), bits >> 62, bits & _LOW_BITS | _VARIANT)
+        text = f"{int(now_seconds * 1000):012x}7{bits >> 62:03x}{bits & _LOW_BITS | _VARIANT:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -94,7 +94,7 @@ def shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "a block of `name: value` lines"
     text = str(value)
-    if "@" in text:  # in a URL, a user name and a password
+    if "@" in text and not isinstance(value, Path):  # in a URL, a user name and a password
         text = MASK + text[text.rindex("@") :]
     if not text.isprintable():
         text = text.encode("unicode_escape").decode()

@@ -50,6 +50,7 @@ class Gateway:
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._started.wait(DEADLINE_SECONDS)
+        assert self._thread.is_alive(), "the worker did not start; its traceback is above"
         return self
 
     def __exit__(
@@ -116,8 +117,10 @@ class Gateway:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self.worker.start())
-        self._started.set()
+        try:
+            self._loop.run_until_complete(self.worker.start())
+        finally:
+            self._started.set()
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()

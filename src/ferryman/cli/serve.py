@@ -18,7 +18,7 @@ from ferryman.cli.options import SECRETS_HELP, base_url, complain, load_or_exit,
 from ferryman.errors import SettingsError
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
-from ferryman.telemetry.log import LineLog, configure, json_line, text_line
+from ferryman.telemetry.log import LineLog, configure, json_line, text_line, unbuffered
 
 log = structlog.get_logger("ferryman")
 
@@ -34,7 +34,7 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
     loaded = load_or_exit(values)
     settings = loaded.settings
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    configure(level=settings.log_level, text=text)
+    configure(level=settings.log_level, text=text, stream=unbuffered(sys.stderr))
     if loaded.file is not None:
         log.info("config file read", file=str(loaded.file))
     raise_file_limit()

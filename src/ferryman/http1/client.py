@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
 
 from ferryman.errors import UpstreamInvalid
-from ferryman.http1.fields import Fields
+from ferryman.http1.fields import FieldReader, Fields
 
 MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
@@ -51,10 +51,6 @@ class ResponseReceiver(Protocol):
         """
 
 
-WATCHED = frozenset({b"connection", b"content-length", b"transfer-encoding"})
-"""What a client has to look at, whatever it asks for."""
-
-
 class ClientConnection(asyncio.Protocol):
     """One upstream connection.
 
@@ -74,11 +70,11 @@ class ClientConnection(asyncio.Protocol):
         "_on_idle",
         "_parser",
         "_pieces",
+        "_reader",
         "_receiver",
         "_transport",
         "_unread",
         "_uses",
-        "_watched",
         "idle_deadline",
     )
 
@@ -86,17 +82,17 @@ class ClientConnection(asyncio.Protocol):
         self,
         on_idle: Callable[[ClientConnection], None],
         on_closed: Callable[[], None],
-        watched: Set[bytes],
+        reader: FieldReader,
     ) -> None:
         """Bind who hears of the end of an exchange and of the connection.
 
         Args:
             on_idle: takes the connection back when it can carry the next exchange.
             on_closed: is called once, when the connection has ended.
-            watched: names (lower case) of the response headers that receivers look at.
+            reader: reads response headers; it drops at least `fields.NOT_PASSED_ON`.
         """
         # Per connection.
-        self._watched = watched
+        self._reader = reader
         self._on_idle = on_idle
         self._on_closed = on_closed
         self._parser = httptools.HttpResponseParser(self)
@@ -238,32 +234,23 @@ class ClientConnection(asyncio.Protocol):
 
     # ── the parser's side ──
 
-    def on_message_begin(self) -> None:
-        """A response begins; one that nobody asked for makes the connection unusable."""
-        if self._done:
-            raise UpstreamInvalid("The upstream sent a second answer.")
-
     def on_headers_complete(self) -> None:
         """Decide how the body is framed; a 1xx is not the answer yet (RFC 9110, section 15.2)."""
+        if self._done:
+            raise UpstreamInvalid("The upstream sent a second answer.")
         raw, self._unread = self._unread, b""
         status = self._parser.get_status_code()
         if status < 200:
             return
         self._in_head = False
-        start = raw.index(b"\r\n") + 2
-        fields = Fields(raw[start:-4], self._watched)
-        length: int | None = None
-        chunked = False
-        for _, name, value in fields.marked:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"transfer-encoding":
-                if chunked or value.lower() != b"chunked":
-                    raise UpstreamInvalid("The upstream's `Transfer-Encoding` is not a single `chunked`.")
-                chunked = True
+        fields = self._reader.read(raw[raw.index(b"\r\n") : -4])
+        length = fields.found.get(b"content-length")
+        coding = fields.found.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or b"transfer-encoding" in fields.repeated):
+            raise UpstreamInvalid("The upstream's `Transfer-Encoding` is not a single `chunked`.")
         bodiless = self._bodiless or status in {204, 304}
-        self._ends_with_connection = not (bodiless or chunked or length is not None)
-        self._head = ResponseHead(status, fields, length)
+        self._ends_with_connection = not bodiless and length is coding is None
+        self._head = ResponseHead(status, fields, None if length is None else int(length))
         if self._bodiless:
             self._done = True  # llhttp would wait for the body that the headers describe
 

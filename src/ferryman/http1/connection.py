@@ -20,7 +20,6 @@ import httptools
 import structlog
 
 from ferryman.errors import InternalError, InvalidRequest, RelayError, RequestTimeout
-from ferryman.http1.fields import Fields
 from ferryman.http1.request import Request, head_too_large, read_head
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
@@ -200,7 +199,7 @@ class ServerConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Check the head and start its exchange, or let it wait for its turn."""
         head, self._unread = self._unread.lstrip(b"\r\n"), b""
-        request = read_head(head, self._server.watched)
+        request = read_head(head, self._server.reader)
         if self._parser.should_upgrade():
             raise InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1.")
         self._left = CHUNKED if request.chunked else request.length or 0
@@ -244,34 +243,33 @@ class ServerConnection(asyncio.Protocol):
         if request is not None and request.expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def start_response(self, status: int, lines: list[bytes], length: int | None) -> None:
+    def start_response(self, status: int, fields: bytes, length: int | None) -> None:
         """Fix the head of the answer; it goes out with the first `write`.
 
         Args:
             status: the final status, 200 or above.
-            lines: header lines, without CRLF, framing and hop-by-hop headers.
+            fields: header lines, each behind a CRLF, without framing and hop-by-hop headers.
             length: bytes of the body; `None` when unknown, or when the answer has no body.
         """
         request = self._current
         if request is None:
             return
-        head = [STATUS_LINES[status], *lines]
+        framing = b""
         self._chunked = False
         if length is not None:
             if status != 204:  # RFC 9110, section 8.6
-                head.append(b"content-length: %d" % length)
+                framing = b"\r\ncontent-length: %d" % length
         elif request.http10:
             self._closing = True
         elif request.method != b"HEAD" and status not in {204, 304}:
             self._chunked = True
-            head.append(b"transfer-encoding: chunked")
+            framing = b"\r\ntransfer-encoding: chunked"
         if self._closing or self._server.draining or not request.complete:
             self._closing = True
-            head.append(b"connection: close")
+            framing += b"\r\nconnection: close"
         elif request.http10:
-            head.append(b"connection: keep-alive")
-        head.append(b"\r\n")
-        self._head = b"\r\n".join(head)
+            framing += b"\r\nconnection: keep-alive"
+        self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
         self._response_started = True
 
     def write(self, data: bytes, *, end: bool) -> None:
@@ -381,10 +379,10 @@ class ServerConnection(asyncio.Protocol):
         self._unread = b""
         self._closing = True
         if self._current is None:
-            self._current = Request(b"GET", b"", Fields(b"", frozenset()))
+            self._current = Request(b"GET", b"", self._server.reader.read(b""))
             self._response_started = self._response_ended = False
-            lines, body = self._server.render_error(error)
-            self.start_response(error.status, lines, len(body))
+            fields, body = self._server.render_error(error)
+            self.start_response(error.status, fields, len(body))
             self.write(body, end=True)
         elif self._handler is not None and (not self._current.complete or isinstance(error, InternalError)):
             self._handler.on_request_error(error)

@@ -6,11 +6,12 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ferryman.errors import Overloaded, RelayError, UpstreamTimeout, UpstreamUnreachable
-from ferryman.http1.client import WATCHED, ClientConnection
+from ferryman.http1.client import ClientConnection
+from ferryman.http1.fields import FieldReader
 from ferryman.tasks import TaskOwner
 
 
@@ -70,7 +71,7 @@ class Pool:
         *,
         tls: ssl.SSLContext | None,
         monotonic: Callable[[], float],
-        watched: Set[bytes],
+        reader: FieldReader,
     ) -> None:
         """Make an empty pool; nothing is opened before it is asked for.
 
@@ -79,14 +80,14 @@ class Pool:
             limits: its bounds.
             tls: how to verify the server, `None` for plain TCP.
             monotonic: the clock for idle ages, in seconds.
-            watched: names (lower case) of the response headers that receivers look at.
+            reader: reads response headers; see `ferryman.http1.client.ClientConnection`.
         """
         self.origin = origin
         self.limits = limits
         self.opened_total = 0
         self._tls = tls
         self._monotonic = monotonic
-        self._watched = WATCHED | watched
+        self._reader = reader
         self._idle: list[ClientConnection] = []
         self._open = 0
         self._tasks = TaskOwner("pool")
@@ -176,7 +177,7 @@ class Pool:
         return connection
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self.give_back, self._closed, self._watched)
+        return ClientConnection(self.give_back, self._closed, self._reader)
 
     def _closed(self) -> None:
         self._open -= 1

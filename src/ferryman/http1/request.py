@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 from ferryman.errors import ExpectationFailed, HeadTooLarge, InvalidRequest, VersionNotSupported
-from ferryman.http1.fields import Fields, list_tokens
+from ferryman.http1.fields import NOT_PASSED_ON, FieldReader, Fields, list_tokens
 
 MAX_HEADERS = 200
 """More lines than any client sends: Claude Code sends about 25; haproxy's default is 101."""
 
-WATCHED = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect"})
-"""What a server has to look at, whatever it serves."""
+DROPPED = NOT_PASSED_ON | {b"host", b"expect"}
+"""What a request says to us alone, whatever it asks for."""
+
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
 
 class Request:
@@ -44,7 +44,7 @@ class Request:
         self.complete = False
 
 
-def read_head(head: bytes, watched: Set[bytes]) -> Request:
+def read_head(head: bytes, reader: FieldReader) -> Request:
     """The request whose head is `head`, which llhttp has taken and which ends with the blank line.
 
     Raises:
@@ -57,34 +57,33 @@ def read_head(head: bytes, watched: Set[bytes]) -> Request:
     parts = head[:end].split(b" ")
     if len(parts) != 3:
         raise InvalidRequest("The request line must have a method, a target and a version, one space apart.")
-    request = Request(parts[0], parts[1], Fields(head[end + 2 : -4], watched))
+    request = Request(parts[0], parts[1], reader.read(head[end:-4]))
     if parts[2] == b"HTTP/1.0":
         request.http10 = True
     elif parts[2] != b"HTTP/1.1":
         raise VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are served here.")
-    if len(request.fields.lines) > MAX_HEADERS:
+    if request.fields.count > MAX_HEADERS:
         raise HeadTooLarge(f"The request has more than {MAX_HEADERS} headers.")
     _check_fields(request)
     return request
 
 
 def _check_fields(request: Request) -> None:
-    hosts = 0
-    for _, name, value in request.fields.marked:
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-length":
-            request.length = int(value)
-        elif name == b"transfer-encoding":
-            if value.lower() != b"chunked" or request.chunked or request.http10:
-                raise InvalidRequest("`Transfer-Encoding` can only be a single `chunked`, and not in HTTP/1.0.")
-            request.chunked = True
-        elif name == b"expect":
-            if list_tokens([value]) != {b"100-continue"}:
-                raise ExpectationFailed("`Expect` can only be `100-continue`.")
-            request.expects_continue = not request.http10
-    if hosts != 1 and not (hosts == 0 and request.http10):
-        raise InvalidRequest(f"A request needs exactly one `Host` header; this one has {hosts}.")
+    found = request.fields.found
+    if request.fields.repeated and (twice := sorted(request.fields.repeated & _ONCE)):
+        raise InvalidRequest(f"`{twice[0].decode().title()}` may stand only once.")
+    if b"host" not in found and not request.http10:
+        raise InvalidRequest("A request needs a `Host` header.")
+    if (length := found.get(b"content-length")) is not None:
+        request.length = int(length)
+    if (coding := found.get(b"transfer-encoding")) is not None:
+        if coding.lower() != b"chunked" or request.http10:
+            raise InvalidRequest("`Transfer-Encoding` can only be `chunked`, and not in HTTP/1.0.")
+        request.chunked = True
+    if (expectation := found.get(b"expect")) is not None:
+        if list_tokens([expectation]) != {b"100-continue"}:
+            raise ExpectationFailed("`Expect` can only be `100-continue`.")
+        request.expects_continue = not request.http10
 
 
 def head_too_large(head_bytes: int) -> HeadTooLarge:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ferryman.errors import RelayError
-from ferryman.http1.request import WATCHED, Request
+from ferryman.http1.fields import FieldReader
+from ferryman.http1.request import Request
 
 
 class RequestHandler(Protocol):
@@ -63,26 +64,26 @@ class Server:
     def __init__(
         self,
         new_handler: Callable[[Any, Request], RequestHandler],
-        render_error: Callable[[RelayError], tuple[list[bytes], bytes]],
+        render_error: Callable[[RelayError], tuple[bytes, bytes]],
         *,
         monotonic: Callable[[], float],
         limits: ServerLimits,
-        watched: Set[bytes],
+        reader: FieldReader,
     ) -> None:
         """Bind the callbacks.
 
         Args:
             new_handler: makes the handler of a request, given its `ServerConnection`.
-            render_error: header lines (without CRLF) and body for an error met in parsing.
+            render_error: header lines (each behind a CRLF) and body for an error met in parsing.
             monotonic: the clock for time-outs, in seconds.
             limits: sizes and times.
-            watched: names (lower case) of the headers that handlers look at.
+            reader: reads request headers; it drops at least `ferryman.http1.request.DROPPED`.
         """
         self.new_handler = new_handler
         self.render_error = render_error
         self.monotonic = monotonic
         self.limits = limits
-        self.watched = WATCHED | watched
+        self.reader = reader
         self.connections: set[Connection] = set()
         self.draining = False
 

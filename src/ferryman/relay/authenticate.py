@@ -8,6 +8,9 @@ from ferryman.wire.names import OWN_CREDENTIALS, UPSTREAM_CREDENTIALS
 
 WATCHED = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS
 
+_KEYS = WATCHED - {b"authorization"}
+_KINDS = {(False, False): "none", (False, True): "x-api-key", (True, False): "bearer", (True, True): "both"}
+
 
 def authenticate(fields: Fields, auth: str) -> Principal:
     """The principal of a request under `auth`, which is `open` or `passthrough`.
@@ -15,11 +18,5 @@ def authenticate(fields: Fields, auth: str) -> Principal:
     Neither asks for a credential: under `open` anybody may call, and under `passthrough` the
     upstream judges the client's own (some calls, such as a token exchange, need none).
     """
-    bearer = key = False
-    for _, name, _ in fields.marked:
-        if name == b"authorization":
-            bearer = True
-        elif name in WATCHED:
-            key = True
-    kind = "both" if bearer and key else "bearer" if bearer else "x-api-key" if key else "none"
-    return Principal(auth, kind)
+    found = fields.found
+    return Principal(auth, _KINDS[b"authorization" in found, not _KEYS.isdisjoint(found)])

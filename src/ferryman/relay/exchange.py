@@ -21,7 +21,7 @@ from ferryman.relay.authenticate import authenticate
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import prepare
-from ferryman.relay.respond import error_answer, error_event, own_answer, own_lines, relayed_lines
+from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import Route, route, shown
 from ferryman.wire.names import REQUEST_ID, SESSION
 from ferryman.wire.request import read_call
@@ -228,8 +228,8 @@ class Exchange:
         self.body = self.head = b""  # nothing is sent twice from here on
         if self.route.metered:
             self.meter = meter_for(head)
-        lines = relayed_lines(head, self.id, self.call.model, self.mutations)
-        self.client.start_response(head.status, lines, head.length)
+        fields = relayed_fields(head, self.id, self.call.model, self.mutations)
+        self.client.start_response(head.status, fields, head.length)
 
     def on_client_blocked(self) -> None:
         """The client is slow: let the upstream wait."""
@@ -301,7 +301,7 @@ class Exchange:
         self.line.live.discard(self)
         self.settled = True  # health checks and the like are no exchanges: no record
         status, headers, body = own_answer(found.path, draining=self.line.draining)
-        self.client.start_response(status, own_lines(headers, self.id), len(body))
+        self.client.start_response(status, own_fields(headers, self.id), len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _refuse(self, error: RelayError) -> None:
@@ -320,10 +320,10 @@ class Exchange:
             return
         self.answered = True
         self.status = error.status
-        lines, body = error_answer(error, self.id)
+        fields, body = error_answer(error, self.id)
         self.response_bytes = len(body)
         self.settle(ended)
-        self.client.start_response(error.status, lines, len(body))
+        self.client.start_response(error.status, fields, len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _drop_upstream(self) -> None:
@@ -358,12 +358,12 @@ class Exchange:
                 ended=ended,
                 principal=principal.kind if principal is not None else None,
                 credential=principal.credential_kind if principal is not None else None,
-                session_id=text_of(self.request.fields.first(SESSION)),
+                session_id=self.request.fields.text(SESSION),
                 model=self.call.model,
                 stream=self.call.stream is True,
                 status=self.status,
                 error=self.error,
-                upstream_request_id=text_of(head.fields.first(REQUEST_ID)) if head is not None else None,
+                upstream_request_id=head.fields.text(REQUEST_ID) if head is not None else None,
                 attempts=self.attempts,
                 usage=reading.usage,
                 usage_complete=reading.complete,
@@ -374,11 +374,6 @@ class Exchange:
                 overhead_seconds=self.overhead_seconds if self.attempts else None,
             )
         )
-
-
-def text_of(value: bytes | None) -> str | None:
-    """A header's value as text."""
-    return None if value is None else value.decode("latin-1")
 
 
 def too_large(limit: int) -> BodyTooLarge:

@@ -59,7 +59,7 @@ class Meter(Protocol):
 
 def meter_for(head: ResponseHead) -> Meter:
     """The meter for an answer to a Messages request with this head."""
-    kind = (head.fields.first(_TYPE) or b"").partition(b";")[0].strip().lower()
+    kind = head.fields.found.get(_TYPE, b"").partition(b";")[0].strip().lower()
     if kind == b"text/event-stream":
         meter: Meter = StreamMeter()
     elif kind == b"application/json" and head.status == 200:

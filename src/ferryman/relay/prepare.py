@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
-from ferryman.http1.fields import FRAMING, HOP_BY_HOP, drop_named
-from ferryman.http1.request import Request
+from ferryman.http1.request import DROPPED, Request
 from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
 
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
 _ENCODING = b"accept-encoding"
-_DROPPED = HOP_BY_HOP | FRAMING | OWN_CREDENTIALS | {b"host", b"expect"}
+_DEFAULT_VERSION = b"\r\n%b: %b" % (VERSION, DEFAULT_VERSION)
 
-WATCHED = _DROPPED | UPSTREAM_CREDENTIALS | {_ENCODING, VERSION}
+WATCHED = frozenset({_ENCODING, VERSION})
 
 
 class UpstreamFace(NamedTuple):
@@ -22,25 +22,28 @@ class UpstreamFace(NamedTuple):
 
     Attributes:
         prefix: path of the upstream's base URL, without a slash at its end.
-        version_and_host: the end of the request line, and the `Host` header.
+        version_and_host: the end of the request line, and the `Host` line without its CRLF.
         credential: the upstream's own credential behind a CRLF, empty under `passthrough`.
-        dropped: names (lower case) that do not go upstream.
     """
 
     prefix: bytes
     version_and_host: bytes
     credential: bytes
-    dropped: frozenset[bytes]
 
 
 def upstream_face(prefix: str, authority: str, api_key: str | None) -> UpstreamFace:
     """Prepare the unchanging parts; with `api_key` the client's credentials are replaced by it."""
     return UpstreamFace(
         prefix=prefix.rstrip("/").encode(),
-        version_and_host=b" HTTP/1.1\r\nhost: %b\r\n" % authority.encode(),
+        version_and_host=b" HTTP/1.1\r\nhost: " + authority.encode(),
         credential=b"\r\nx-api-key: %b" % api_key.encode() if api_key else b"",
-        dropped=_DROPPED | UPSTREAM_CREDENTIALS if api_key else _DROPPED,
     )
+
+
+def dropped(api_key: str | None) -> Set[bytes]:
+    """Names (lower case) of the request headers that do not go upstream."""
+    names = DROPPED | OWN_CREDENTIALS
+    return names | UPSTREAM_CREDENTIALS if api_key else names
 
 
 def prepare(
@@ -58,33 +61,17 @@ def prepare(
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
-    fields = request.fields
-    lines = fields.lines.copy()
-    versioned = False
-    for index, name, value in reversed(fields.marked):
-        if name in face.dropped:
-            del lines[index]
-        elif name == VERSION:
-            versioned = True
-        elif name == _ENCODING and metered:
-            lines[index] = lines[index][: len(_ENCODING)] + b": " + narrowed(value)
-    if nominated := fields.nominated():
-        lines = drop_named(lines, nominated)
-    mutations = "none"
-    if not versioned:
-        lines.append(b"anthropic-version: " + DEFAULT_VERSION)
-        mutations = "anthropic-version"
-    head = b"%b %b%b%b%b%b" % (
-        request.method,
-        face.prefix,
-        target,
-        face.version_and_host,
-        b"\r\n".join(lines),
-        face.credential if lines else face.credential[2:],
-    )
+    found = request.fields.found
+    kept = request.fields.kept
+    if metered and (encoding := found.get(_ENCODING)) is not None:
+        kept = kept.replace(encoding, _NARROWED.get(encoding) or narrowed(encoding), 1)
+    added, mutations = face.credential, "none"
+    if VERSION not in found:
+        added, mutations = _DEFAULT_VERSION + added, "anthropic-version"
     if body_bytes or request.chunked or request.length is not None:
-        return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, body_bytes), mutations
-    return head + b"\r\n\r\n", mutations
+        added = b"%b\r\ncontent-length: %d" % (added, body_bytes)
+    head = (request.method, face.prefix, target, face.version_and_host, kept, added)
+    return b"%b %b%b%b%b%b\r\n\r\n" % head, mutations
 
 
 def narrowed(accept_encoding: bytes) -> bytes:
@@ -95,3 +82,7 @@ def narrowed(accept_encoding: bytes) -> bytes:
         if member.partition(b";")[0].strip().lower() in DECODABLE
     ]
     return b", ".join(kept) or b"identity"
+
+
+_NARROWED = {value: narrowed(value) for value in (b"gzip, deflate", b"gzip, deflate, br, zstd")}
+"""What the Python SDK and Claude Code send."""

@@ -9,16 +9,15 @@ import msgspec
 from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
 from ferryman.http1.client import ResponseHead
-from ferryman.http1.fields import FRAMING, HOP_BY_HOP, drop_named
+from ferryman.http1.fields import NOT_PASSED_ON
 
 _OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"})
-_DROPPED = HOP_BY_HOP | FRAMING | _OWN
+DROPPED = NOT_PASSED_ON | _OWN
+"""Names (lower case) of the response headers that don't go to the client."""
 
-WATCHED = _DROPPED
 
-
-def relayed_lines(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> list[bytes]:
-    """The header lines of a relayed answer: the upstream's, in their order, and then ours.
+def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> bytes:
+    """The header lines of a relayed answer, each behind a CRLF: the upstream's in their order, then ours.
 
     Args:
         head: the upstream's.
@@ -26,14 +25,9 @@ def relayed_lines(head: ResponseHead, request_id: str, model: str | None, mutati
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
     """
-    lines = head.fields.without(_DROPPED)
-    if nominated := head.fields.nominated():
-        lines = drop_named(lines, nominated)
-    lines.append(b"x-ferryman-request-id: " + request_id.encode())
-    if model is not None:
-        lines.append(b"x-ferryman-model: " + header_value(model))
-    lines.append(b"x-ferryman-mutations: " + mutations.encode())
-    return lines
+    named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model)
+    own = (head.fields.kept, request_id.encode(), named, mutations.encode())
+    return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
 
 
 def header_value(text: str) -> bytes:
@@ -43,18 +37,17 @@ def header_value(text: str) -> bytes:
     return text[:200].encode()
 
 
-def own_lines(headers: list[tuple[bytes, bytes]], request_id: str) -> list[bytes]:
+def own_fields(headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:
     """The header lines of an answer of our own. `request-id` is what SDKs show in their errors."""
-    lines = [b"%b: %b" % header for header in headers]
-    lines.append(b"date: " + formatdate(usegmt=True).encode())
-    lines.append(b"request-id: " + request_id.encode())
-    lines.append(b"x-ferryman-request-id: " + request_id.encode())
-    return lines
+    ours = request_id.encode()
+    date = (b"date", formatdate(usegmt=True).encode())
+    ids = [(b"request-id", ours), (b"x-ferryman-request-id", ours)]
+    return b"".join(b"\r\n%b: %b" % header for header in [*headers, date, *ids])
 
 
-def error_answer(error: RelayError, request_id: str) -> tuple[list[bytes], bytes]:
+def error_answer(error: RelayError, request_id: str) -> tuple[bytes, bytes]:
     """Header lines and body that tell a client of `error`, in Anthropic's shape."""
-    return own_lines(error_headers(error), request_id), error_body(error, request_id)
+    return own_fields(error_headers(error), request_id), error_body(error, request_id)
 
 
 def error_event(error: RelayError, request_id: str) -> bytes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from ferryman.clock import Clock, SystemClock
 from ferryman.errors import RelayError, SettingsError
 from ferryman.http1.connection import ServerConnection
+from ferryman.http1.fields import FieldReader
 from ferryman.http1.pool import Origin, Pool, PoolLimits
-from ferryman.http1.request import Request
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
@@ -26,12 +27,12 @@ log = structlog.get_logger("ferryman.worker")
 SWEEP_SECONDS = 1.0
 """How often time-outs are looked at: one pass over what lives costs less than a timer each."""
 
-REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION}
-RESPONSE_FIELDS = respond.WATCHED | meter.WATCHED | {REQUEST_ID}
-"""The headers that some step looks at; all others are passed on unseen."""
-
 BACKLOG = 2048
 """Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""
+
+REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION}
+RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
+"""The headers that some step looks at; all others are passed on unseen."""
 
 
 class Worker:
@@ -51,7 +52,7 @@ class Worker:
         self.clock = clock if clock is not None else SystemClock()
         self.line = build_line(settings, clock=self.clock, record=record)
         self.server = Server(
-            self._exchange,
+            partial(Exchange, self.line),
             self._error_without_exchange,
             monotonic=self.clock.monotonic,
             limits=ServerLimits(
@@ -59,7 +60,7 @@ class Worker:
                 idle_seconds=settings.client_idle_seconds,
                 read_seconds=settings.client_read_timeout_seconds,
             ),
-            watched=REQUEST_FIELDS,
+            reader=FieldReader(prepare.dropped(upstream_key(settings)), REQUEST_FIELDS),
         )
         self.port = settings.port
         self._listener: asyncio.Server | None = None
@@ -115,10 +116,7 @@ class Worker:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_again)
         self.sweep()
 
-    def _exchange(self, client: ServerConnection, request: Request) -> Exchange:
-        return Exchange(self.line, client, request)
-
-    def _error_without_exchange(self, error: RelayError) -> tuple[list[bytes], bytes]:
+    def _error_without_exchange(self, error: RelayError) -> tuple[bytes, bytes]:
         request_id = self.line.ids.next(self.clock.now())
         log.info("request refused", request_id=request_id, status=error.status, reason=error.message)
         return respond.error_answer(error, request_id)
@@ -138,24 +136,26 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
         ),
         tls=tls,
         monotonic=clock.monotonic,
-        watched=RESPONSE_FIELDS,
+        reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
     )
-    auth = settings.effective_auth
     return Line(
-        auth=auth,
+        auth=settings.effective_auth,
         limits=LineLimits(
             body_bytes=settings.max_body_bytes,
             first_byte_seconds=settings.first_byte_timeout_seconds,
             stream_idle_seconds=settings.stream_idle_timeout_seconds,
             client_stall_seconds=settings.client_stall_timeout_seconds,
         ),
-        face=prepare.upstream_face(
-            parts.path, origin.authority, settings.anthropic_api_key if auth == "open" else None
-        ),
+        face=prepare.upstream_face(parts.path, origin.authority, upstream_key(settings)),
         pool=pool,
         clock=clock,
         record=record,
     )
+
+
+def upstream_key(settings: Settings) -> str | None:
+    """The key that replaces the client's credential, `None` where the client's own goes upstream."""
+    return settings.anthropic_api_key if settings.effective_auth == "open" else None
 
 
 def tls_context() -> ssl.SSLContext:

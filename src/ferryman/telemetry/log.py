@@ -7,6 +7,7 @@ credential, a body, or a query string.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import queue
 import sys
@@ -55,6 +56,16 @@ def configure(*, level: str, text: bool, stream: TextIO | None = None) -> None:
         logger_factory=lambda *_: _Output(target),
         cache_logger_on_first_use=False,
     )
+
+
+def unbuffered(stream: TextIO) -> TextIO:
+    """A stream to where `stream` goes that keeps nothing.
+
+    A buffered one keeps what a reader that has gone did not take, and fails over it again at the end
+    of the process, which makes exit code 120 of a clean end.
+    """
+    raw = io.FileIO(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 class _Output(structlog.PrintLogger):
@@ -131,8 +142,8 @@ class LineLog:
         """Begin to write.
 
         Args:
-            stream: where lines go. Unbuffered: at its end the interpreter waits for nobody, but kills
-                itself over a lock that a buffered stream is stuck in.
+            stream: where lines go, unbuffered: the interpreter aborts at its end if a thread holds
+                the lock of a buffered standard output, as ours does while it waits for a reader.
             render: an entry as a line.
             call_later: the event loop's, to flush after `FLUSH_SECONDS`.
         """

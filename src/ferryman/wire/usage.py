@@ -44,6 +44,7 @@ _decode_type = msgspec.json.Decoder(_Type).decode
 _decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
 _decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
@@ -108,7 +109,7 @@ def _salvage(fields: dict[str, object]) -> Usage:
         value = fields.get(name)
         try:
             if name == "iterations":
-                kept[name] = None if value is None else msgspec.Raw(msgspec.json.encode(value))
+                kept[name] = [msgspec.Raw(_encode(v)) for v in value] if isinstance(value, list) else None
             else:
                 kept[name] = msgspec.convert(value, _FIELD_TYPES[name])
         except msgspec.ValidationError:

@@ -1,0 +1,1 @@
+"""The clients that people use, against the gateway as a process of its own: `scripts/clients`."""
