@@ -138,17 +138,19 @@ class Ids:
     randomness has seeded, which saves a system call for each.
     """
 
-    __slots__ = ("_bits",)
+    __slots__ = ("_milliseconds", "_prefix", "_random_bytes")
 
     def __init__(self) -> None:
-        self._bits = random.Random().getrandbits  # noqa: S311  # see above
+        self._random_bytes = random.Random().randbytes  # noqa: S311  # see above
+        self._milliseconds = -1
+        self._prefix = ""
 
     def next(self, now_seconds: float) -> str:
         """A new id for the Unix time `now_seconds`."""
-        bits = self._bits(74)
-        text = f"{int(now_seconds * 1000):012x}7{bits >> 62:03x}{bits & _LOW_BITS | _VARIANT:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-_LOW_BITS = (1 << 62) - 1
-_VARIANT = 1 << 63
+        milliseconds = int(now_seconds * 1000)
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
+            text = f"{milliseconds:012x}"
+            self._prefix = f"{text[:8]}-{text[8:]}-7"
+        tail = self._random_bytes(9).hex()
+        return f"{self._prefix}{tail[:3]}-8{tail[3:6]}-{tail[6:]}"

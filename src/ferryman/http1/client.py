@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
+import msgspec
 
 from ferryman.errors import UpstreamInvalid
 from ferryman.http1.fields import FieldReader, Fields
@@ -20,19 +21,16 @@ MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
 
-class ResponseHead:
+class ResponseHead(msgspec.Struct, eq=False):
     """Status and headers of a final response.
 
     `length` is the value of `Content-Length`, `None` if the body is chunked, ends with the
     connection, or does not exist.
     """
 
-    __slots__ = ("fields", "length", "status")
-
-    def __init__(self, status: int, fields: Fields, length: int | None) -> None:
-        self.status = status
-        self.fields = fields
-        self.length = length
+    status: int
+    fields: Fields
+    length: int | None
 
 
 class ResponseReceiver(Protocol):
@@ -243,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
         if status < 200:
             return
         self._in_head = False
-        fields = self._reader.read(raw[raw.index(b"\r\n") : -4])
+        fields = self._reader.read(raw[:-4].partition(b"\r\n")[2])
         length = fields.found.get(b"content-length")
         coding = fields.found.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or b"transfer-encoding" in fields.repeated):

@@ -20,7 +20,7 @@ import httptools
 import structlog
 
 from ferryman.errors import InternalError, InvalidRequest, RelayError, RequestTimeout
-from ferryman.http1.request import Request, head_too_large, read_head
+from ferryman.http1.request import RepeatedHead, Request, head_too_large, read_head
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
 
@@ -56,6 +56,7 @@ class ServerConnection(asyncio.Protocol):
         "_incoming",
         "_left",
         "_parser",
+        "_repeated",
         "_response_ended",
         "_response_started",
         "_server",
@@ -73,6 +74,7 @@ class ServerConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[Request] = deque()
+        self._repeated: RepeatedHead | None = None
         self._closing = False  # no further request is taken
         self._blocked = False  # the client does not read what was written
         self.deadline = server.monotonic() + server.limits.read_seconds
@@ -199,7 +201,10 @@ class ServerConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Check the head and start its exchange, or let it wait for its turn."""
         head, self._unread = self._unread.lstrip(b"\r\n"), b""
-        request = read_head(head, self._server.reader)
+        request = self._repeated.read(head) if self._repeated is not None else None
+        if request is None:
+            request = read_head(head, self._server.reader)
+            self._repeated = RepeatedHead(head, request)
         if self._parser.should_upgrade():
             raise InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1.")
         self._left = CHUNKED if request.chunked else request.length or 0
@@ -217,7 +222,7 @@ class ServerConnection(asyncio.Protocol):
         if request is None:
             return
         if request is not self._current:
-            request.body.append(body)
+            request.waiting.append(body)
         elif self._handler is not None:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
             self._handler.on_body(body)
@@ -248,7 +253,7 @@ class ServerConnection(asyncio.Protocol):
 
         Args:
             status: the final status, 200 or above.
-            fields: header lines, each behind a CRLF, without framing and hop-by-hop headers.
+            fields: header lines, at least one, with CRLF between them, without framing and hop-by-hop headers.
             length: bytes of the body; `None` when unknown, or when the answer has no body.
         """
         request = self._current
@@ -269,7 +274,7 @@ class ServerConnection(asyncio.Protocol):
             framing += b"\r\nconnection: close"
         elif request.http10:
             framing += b"\r\nconnection: keep-alive"
-        self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
+        self._head = b"%b\r\n%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
         self._response_started = True
 
     def write(self, data: bytes, *, end: bool) -> None:
@@ -326,8 +331,7 @@ class ServerConnection(asyncio.Protocol):
         self._response_started = self._response_ended = False
         self._handler = handler = self._server.new_handler(self, request)
         handler.begin()
-        parts, request.body = request.body, []
-        for data in parts:
+        for data in request.waiting:
             if self._handler is not None:
                 handler.on_body(data)
 

@@ -1,14 +1,15 @@
 """The header lines of a message, kept as they came, and the rules of RFC 9110 about them.
 
-Most lines are only passed on, so they stay together as one block; only the few that somebody looks
-at are found in it. Looking for names behind CRLF is safe because llhttp, in strict mode, has refused
-everything that could be read as another line: bare LF or CR, folded lines, a space before the colon.
+Most lines are only passed on, so they stay whole; only the few that somebody looks at are taken
+apart. Splitting at CRLF is safe because llhttp, in strict mode, has refused everything that could
+be read as another line: bare LF or CR, folded lines, a space before the colon.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Set
+
+import msgspec
 
 HOP_BY_HOP = frozenset(
     {
@@ -33,30 +34,25 @@ NOT_PASSED_ON = HOP_BY_HOP | FRAMING
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive"})
 
 
-class Fields:
-    """The header lines of a message.
+class Fields(msgspec.Struct, gc=False):
+    """The header lines of a message. A Struct, since its constructor runs in C.
 
     Attributes:
-        kept: the block without the lines that are not passed on, each line behind a CRLF.
-        found: the value of each watched header, by its name in lower case; the first if repeated.
-        repeated: names of the watched headers that stand more than once.
-        block: all lines, as they came.
-        reader: who has read them.
+        block: all lines, with CRLF between them.
+        kept: the lines that are passed on, in order.
+        found: the value of each watched or dropped header, by its name in lower case; the first if
+            it is repeated.
+        repeated: names of those that stand more than once.
+        places: where the watched lines stand in `kept`, by their name; the first if repeated.
+        memo: what a reader of these lines wants to find again when a client repeats its head.
     """
 
-    __slots__ = ("block", "found", "kept", "reader", "repeated")
-
-    def __init__(self, block: bytes, reader: FieldReader) -> None:
-        self.block = block
-        self.reader = reader
-        self.found: dict[bytes, bytes] = {}
-        self.repeated: frozenset[bytes] = frozenset()
-        self.kept = block
-
-    @property
-    def count(self) -> int:
-        """How many lines there are."""
-        return self.block.count(b"\r\n")
+    block: bytes
+    kept: list[bytes]
+    found: dict[bytes, bytes]
+    repeated: list[bytes]
+    places: dict[bytes, int]
+    memo: object = None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of the watched header `name`, in order."""
@@ -74,7 +70,7 @@ class Fields:
 class FieldReader:
     """Reads blocks of header lines, for one side of a worker."""
 
-    __slots__ = ("_dropped", "_pattern")
+    __slots__ = ("_dropped", "_looked_at")
 
     def __init__(self, dropped: Set[bytes], watched: Set[bytes]) -> None:
         """Prepare for names in lower case.
@@ -84,41 +80,39 @@ class FieldReader:
             watched: are passed on, and looked at as well.
         """
         self._dropped = dropped
-        # Grouped by their first letter, so that a line of no interest is passed in a few steps.
-        groups: dict[bytes, list[bytes]] = {}
-        for name in sorted(dropped | watched):
-            groups.setdefault(name[:1], []).append(re.escape(name[1:]))
-        choices = (first + b"(?:" + b"|".join(rest) + b")" for first, rest in groups.items())
-        self._pattern = re.compile(rb"\r\n(" + b"|".join(choices) + rb"):([^\r]*)")
+        self._looked_at = dropped | watched
 
     def read(self, block: bytes) -> Fields:
-        """The lines of `block`, which llhttp has taken, each behind a CRLF."""
-        fields = Fields(block, self)
-        found = fields.found
-        dropped = self._dropped
-        pieces = []
-        at = 0
-        for match in self._pattern.finditer(block.lower()):
-            name = match[1]
-            start, end = match.span(2)
+        """The lines of `block`, which llhttp has taken, with CRLF between them."""
+        kept: list[bytes] = []
+        found: dict[bytes, bytes] = {}
+        repeated: list[bytes] = []
+        places: dict[bytes, int] = {}
+        looked_at = self._looked_at
+        for line in block.split(b"\r\n") if block else ():
+            colon = line.find(b":")
+            name = line[:colon].lower()
+            if name not in looked_at:
+                kept.append(line)
+                continue
             if name in found:
-                fields.repeated |= {name}
+                repeated.append(name)
             else:
-                found[name] = block[start:end].strip(b" \t")
-            if name in dropped:
-                pieces.append(block[at : match.start()])
-                at = end
-        pieces.append(block[at:])
-        fields.kept = b"".join(pieces)
+                found[name] = line[colon + 1 :].strip(b" \t")
+            if name not in self._dropped:
+                places.setdefault(name, len(kept))
+                kept.append(line)
+        fields = Fields(block, kept, found, repeated, places)
         connection = found.get(b"connection", b"close")
-        if connection.lower() not in _CONNECTION_OPTIONS or b"connection" in fields.repeated:
-            fields.kept = _without(fields.kept, list_tokens(fields.values(b"connection")))
+        if connection.lower() not in _CONNECTION_OPTIONS or b"connection" in repeated:
+            return self._without_nominated(fields)
         return fields
 
-
-def _without(block: bytes, names: Set[bytes]) -> bytes:
-    lines = block.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in names)
+    def _without_nominated(self, fields: Fields) -> Fields:
+        names = list_tokens(fields.values(b"connection")) - self._dropped
+        lines = [line for line in fields.block.split(b"\r\n") if line.partition(b":")[0].lower() not in names]
+        rest = [line for line in lines if line.partition(b":")[0].lower() != b"connection"]
+        return self.read(b"\r\n".join(rest))
 
 
 def list_tokens(values: Iterable[bytes]) -> set[bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from ferryman.http1.client import ResponseHead
 from ferryman.model import Usage
@@ -25,7 +27,7 @@ _CODING = b"content-encoding"
 WATCHED = frozenset({_TYPE, _CODING})
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a meter has seen.
 
     Attributes:

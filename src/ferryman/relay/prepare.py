@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import NamedTuple
 
+import msgspec
+
 from ferryman.http1.request import DROPPED, Request
 from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
 
@@ -12,7 +14,6 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
 _ENCODING = b"accept-encoding"
-_DEFAULT_VERSION = b"\r\n%b: %b" % (VERSION, DEFAULT_VERSION)
 
 WATCHED = frozenset({_ENCODING, VERSION})
 
@@ -22,21 +23,21 @@ class UpstreamFace(NamedTuple):
 
     Attributes:
         prefix: path of the upstream's base URL, without a slash at its end.
-        version_and_host: the end of the request line, and the `Host` line without its CRLF.
-        credential: the upstream's own credential behind a CRLF, empty under `passthrough`.
+        host_line: the `Host` line.
+        credential: the line of the upstream's own credential, none under `passthrough`.
     """
 
     prefix: bytes
-    version_and_host: bytes
-    credential: bytes
+    host_line: bytes
+    credential: tuple[bytes, ...]
 
 
 def upstream_face(prefix: str, authority: str, api_key: str | None) -> UpstreamFace:
     """Prepare the unchanging parts; with `api_key` the client's credentials are replaced by it."""
     return UpstreamFace(
         prefix=prefix.rstrip("/").encode(),
-        version_and_host=b" HTTP/1.1\r\nhost: " + authority.encode(),
-        credential=b"\r\nx-api-key: %b" % api_key.encode() if api_key else b"",
+        host_line=b"host: " + authority.encode(),
+        credential=(b"x-api-key: " + api_key.encode(),) if api_key else (),
     )
 
 
@@ -61,28 +62,48 @@ def prepare(
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
-    found = request.fields.found
-    kept = request.fields.kept
-    if metered and (encoding := found.get(_ENCODING)) is not None:
-        kept = kept.replace(encoding, _NARROWED.get(encoding) or narrowed(encoding), 1)
-    added, mutations = face.credential, "none"
-    if VERSION not in found:
-        added, mutations = _DEFAULT_VERSION + added, "anthropic-version"
+    memo = request.fields.memo
+    if isinstance(memo, _Prepared) and memo.target == target:
+        head, mutations = memo.head, memo.mutations
+    else:
+        head, mutations = _unframed_head(request, target, face, metered=metered)
+        request.fields.memo = _Prepared(target, head, mutations)
     if body_bytes or request.chunked or request.length is not None:
-        added = b"%b\r\ncontent-length: %d" % (added, body_bytes)
-    head = (request.method, face.prefix, target, face.version_and_host, kept, added)
-    return b"%b %b%b%b%b%b\r\n\r\n" % head, mutations
+        return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, body_bytes), mutations
+    return head + b"\r\n\r\n", mutations
 
 
-def narrowed(accept_encoding: bytes) -> bytes:
-    """`accept_encoding` with only the codings that the meter can read, spelled as they were."""
+class _Prepared(msgspec.Struct, gc=False):
+    """What `prepare` made of a head, for when the client repeats it."""
+
+    target: bytes
+    head: bytes
+    mutations: str
+
+
+def _unframed_head(request: Request, target: bytes, face: UpstreamFace, *, metered: bool) -> tuple[bytes, str]:
+    lines = [
+        b"%b %b%b HTTP/1.1" % (request.method, face.prefix, target),
+        face.host_line,
+        *request.fields.kept,
+    ]
+    if metered and _ENCODING in request.fields.places:
+        at = request.fields.places[_ENCODING] + 2
+        lines[at] = narrowed_line(lines[at])
+    mutations = "none"
+    if VERSION not in request.fields.found:
+        lines.append(b"%b: %b" % (VERSION, DEFAULT_VERSION))
+        mutations = "anthropic-version"
+    lines += face.credential
+    return b"\r\n".join(lines), mutations
+
+
+def narrowed_line(line: bytes) -> bytes:
+    """The `accept-encoding` of `line` with only the codings that the meter can read, spelled as they were."""
+    name, _, value = line.partition(b":")
     kept = [
         member.strip()
-        for member in accept_encoding.split(b",")
+        for member in value.split(b",")
         if member.partition(b";")[0].strip().lower() in DECODABLE
     ]
-    return b", ".join(kept) or b"identity"
-
-
-_NARROWED = {value: narrowed(value) for value in (b"gzip, deflate", b"gzip, deflate, br, zstd")}
-"""What the Python SDK and Claude Code send."""
+    return b"%b: %b" % (name, b", ".join(kept) or b"identity")
