@@ -49,5 +49,3 @@ def line() -> Iterator[Bench]:
 def clock() -> HeldClock:
     """A clock that stands still."""
     return HeldClock()
-
-

@@ -11,7 +11,9 @@ CLIENT_CREDENTIALS = [
     pytest.param(b"x-api-key: secret-of-mine\r\n", "x-api-key", id="x-api-key"),
     pytest.param(b"Authorization: Bearer secret-of-mine\r\n", "bearer", id="bearer"),
     pytest.param(b"authorization: bearer secret-of-mine\r\n", "bearer", id="bearer-lower"),
-    pytest.param(b"X-API-Key: secret-of-mine\r\nAuthorization: Bearer secret-of-mine2\r\n", "both", id="both"),
+    pytest.param(
+        b"X-API-Key: secret-of-mine\r\nAuthorization: Bearer secret-of-mine2\r\n", "both", id="both"
+    ),
     pytest.param(b"x-api-key: secret-of-mine\r\nx-api-key: secret-of-mine\r\n", "x-api-key", id="twice"),
     pytest.param(b"x-ferryman-key: secret-of-mine\r\n", "x-api-key", id="own-name"),
     pytest.param(b"x-litellm-api-key: Bearer secret-of-mine\r\n", "x-api-key", id="litellm-name"),

@@ -13,8 +13,12 @@ from tests.support.raw import RawClient, get, post
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: g\r\n"
 
 AMBIGUOUS = [
-    pytest.param(HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="length-and-chunked"),
-    pytest.param(HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n", id="chunked-and-length"),
+    pytest.param(
+        HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="length-and-chunked"
+    ),
+    pytest.param(
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n", id="chunked-and-length"
+    ),
     pytest.param(HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", id="same-length-twice"),
     pytest.param(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", id="two-lengths"),
     pytest.param(HEAD + b"Content-Length: 2, 2\r\n\r\n{}", id="length-list"),
@@ -27,7 +31,8 @@ AMBIGUOUS = [
     pytest.param(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="gzip-chunked"),
     pytest.param(HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", id="chunked-chunked"),
     pytest.param(
-        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunked-twice"
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        id="chunked-twice",
     ),
     pytest.param(HEAD + b"Transfer-Encoding: identity\r\n\r\n", id="identity"),
     pytest.param(HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", id="xchunked"),
@@ -37,7 +42,9 @@ AMBIGUOUS = [
     pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}", id="huge-chunk"),
     pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}X\r\n0\r\n\r\n", id="chunk-too-long"),
     pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", id="bare-lf-in-chunks"),
-    pytest.param(b"POST /v1/messages HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunked-in-1.0"),
+    pytest.param(
+        b"POST /v1/messages HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunked-in-1.0"
+    ),
     pytest.param(HEAD + b"A: b\r\n c: d\r\n\r\n", id="folded-header"),
     pytest.param(HEAD + b"A: b\x00c\r\n\r\n", id="nul-in-value"),
     pytest.param(HEAD + b"A: b\rc\r\n\r\n", id="cr-in-value"),
@@ -55,7 +62,8 @@ AMBIGUOUS = [
     pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="http-2-preface"),
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="tls-hello"),
     pytest.param(
-        b"GET /v1/models HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", id="upgrade"
+        b"GET /v1/models HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        id="upgrade",
     ),
 ]
 
@@ -174,7 +182,9 @@ def test_expected_continue_is_given_before_the_body(line: Bench) -> None:
 def test_refused_request_that_expects_continue_is_answered_at_once(line: Bench) -> None:
     gateway, _ = line.pair()
     with RawClient(gateway.port) as client:
-        answer = client.ask(b"POST /nope HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        answer = client.ask(
+            b"POST /nope HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+        )
     assert (answer.status, answer.values(b"connection")) == (404, [b"close"])
 
 
@@ -254,7 +264,7 @@ def test_head_that_does_not_come_is_408(line: Bench, clock: HeldClock) -> None:
     with RawClient(gateway.port) as client:
         for byte in get()[:40]:
             client.send(bytes([byte]))
-        gateway.until(lambda: [c for c in gateway.worker.server.connections if c._unread])  # type: ignore[attr-defined]
+        gateway.until(lambda: [c for c in gateway.worker.server.connections if c._parser.in_head])  # type: ignore[attr-defined]
         gateway.pass_time(61)
         answer = client.response()
         assert client.read_to_end() == b""

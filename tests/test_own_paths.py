@@ -10,7 +10,15 @@ from ferryman import __version__
 from tests.conftest import Bench
 from tests.support.raw import RawClient, get, post
 
-OWN = [b"/", b"/api/hello", b"/health", b"/health/liveliness", b"/health/liveness", b"/health/readiness", b"/version"]
+OWN = [
+    b"/",
+    b"/api/hello",
+    b"/health",
+    b"/health/liveliness",
+    b"/health/liveness",
+    b"/health/readiness",
+    b"/version",
+]
 
 
 @pytest.mark.parametrize("path", OWN)
@@ -32,7 +40,9 @@ def test_version_tells_the_version(line: Bench) -> None:
         assert json.loads(client.ask(get(b"/version")).body) == {"version": __version__}
 
 
-@pytest.mark.parametrize("path", [b"/nope", b"/v1", b"/v2/messages", b"/anthropic", b"/anthropicx/v1", b"/healthy"])
+@pytest.mark.parametrize(
+    "path", [b"/nope", b"/v1", b"/v2/messages", b"/anthropic", b"/anthropicx/v1", b"/healthy"]
+)
 def test_unknown_path_gets_404_that_names_the_prefixes(line: Bench, path: bytes) -> None:
     gateway, upstream = line.pair()
     with RawClient(gateway.port) as client:
@@ -43,7 +53,11 @@ def test_unknown_path_gets_404_that_names_the_prefixes(line: Bench, path: bytes)
     assert "/anthropic/" in error["error"]["message"]
     assert "/v1/" in error["error"]["message"]
     assert answer.values(b"x-should-retry") == [b"false"]
-    assert answer.values(b"request-id") == [error["request_id"].encode()] == answer.values(b"x-ferryman-request-id")
+    assert (
+        answer.values(b"request-id")
+        == [error["request_id"].encode()]
+        == answer.values(b"x-ferryman-request-id")
+    )
     assert upstream.requests == []
     assert (gateway.entry().ended, gateway.entry().status) == ("refused", 404)
 
@@ -98,7 +112,7 @@ def test_readiness_is_lost_while_draining(line: Bench) -> None:
     gateway, _ = line.pair()
     with RawClient(gateway.port) as client:
         client.send(get(b"/health/readiness")[:-2])  # a request that has begun keeps its connection
-        gateway.until(lambda: any(c._unread for c in gateway.worker.server.connections))  # type: ignore[attr-defined]
+        gateway.until(lambda: any(c._parser.in_head for c in gateway.worker.server.connections))  # type: ignore[attr-defined]
         stopping = gateway.begin_stop(5)
         gateway.until(lambda: gateway.worker.line.draining)
         answer = client.ask(b"\r\n")

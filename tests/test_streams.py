@@ -193,7 +193,10 @@ def test_error_event_of_the_upstream_passes_and_is_recorded(line: Bench) -> None
     gateway, _ = line.pair(steps.script)
     with RawClient(gateway.port) as client:
         assert client.ask(ASK).body == START + event
-    assert (gateway.entry().ended, gateway.entry().error) == ("upstream_error", "the stream brought an error event")
+    assert (gateway.entry().ended, gateway.entry().error) == (
+        "upstream_error",
+        "the stream brought an error event",
+    )
 
 
 def test_record_is_made_before_the_client_can_know_of_the_end(line: Bench) -> None:

@@ -242,7 +242,9 @@ def test_missing_version_is_added_and_named(line: Bench) -> None:
         pytest.param(b"*", b"identity", id="any"),
     ],
 )
-def test_accept_encoding_is_narrowed_to_what_the_meter_reads(line: Bench, sent: bytes, expected: bytes) -> None:
+def test_accept_encoding_is_narrowed_to_what_the_meter_reads(
+    line: Bench, sent: bytes, expected: bytes
+) -> None:
     gateway, upstream = line.pair()
     with RawClient(gateway.port) as client:
         client.ask(post(b"{}", headers=b"Accept-Encoding: %b\r\n" % sent))

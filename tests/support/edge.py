@@ -44,7 +44,9 @@ class Connection:
     def begin_stream(self, headers: bytes = b"") -> None:
         """Send the head of an event stream."""
         self.send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + headers + b"Transfer-Encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            + headers
+            + b"Transfer-Encoding: chunked\r\n\r\n"
         )
 
     def chunk(self, data: bytes) -> None:

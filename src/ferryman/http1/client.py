@@ -241,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
         if status < 200:
             return
         self._in_head = False
-        fields = self._reader.read(raw[:-4].partition(b"\r\n")[2])
+        fields = self._reader.read(raw[raw.index(b"\r\n") : -4])
         length = fields.found.get(b"content-length")
         coding = fields.found.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or b"transfer-encoding" in fields.repeated):

@@ -16,15 +16,11 @@ import struct
 from collections import deque
 from typing import cast
 
-import httptools
-import structlog
-
-from ferryman.errors import InternalError, InvalidRequest, RelayError, RequestTimeout
-from ferryman.http1.request import RepeatedHead, Request, head_too_large, read_head
+from ferryman.errors import InternalError, RelayError, RequestTimeout
+from ferryman.http1.parser import RequestParser
+from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
-
-log = structlog.get_logger("ferryman.http1")
 
 LINGER_SECONDS = 30.0
 """How long a refused client may go on sending before it is cut, as nginx's lingering_time.
@@ -33,18 +29,11 @@ Cut at once, the client would see a reset in place of the answer that tells it w
 """
 
 
-CHUNKED = -1
-"""In place of a number of bytes, where only the body itself tells its end."""
-
 _RESET = struct.pack("ii", 1, 0)  # linger for 0 seconds: what is unsent is dropped, and a reset goes out
 
 
 class ServerConnection(asyncio.Protocol):
-    """One client connection.
-
-    The parser is fed so that a message begins and ends only where a feed does. So the raw head is
-    at hand when llhttp has accepted it, and header lines need no callback each.
-    """
+    """One client connection."""
 
     __slots__ = (
         "_blocked",
@@ -54,15 +43,11 @@ class ServerConnection(asyncio.Protocol):
         "_handler",
         "_head",
         "_incoming",
-        "_left",
         "_parser",
-        "_repeated",
         "_response_ended",
         "_response_started",
         "_server",
-        "_tail",
         "_transport",
-        "_unread",
         "_waiting",
         "deadline",
         "peer",
@@ -71,19 +56,14 @@ class ServerConnection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         # Per connection.
         self._server = server
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = RequestParser(self, server.reader, server.limits.head_bytes)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[Request] = deque()
-        self._repeated: RepeatedHead | None = None
         self._closing = False  # no further request is taken
         self._blocked = False  # the client does not read what was written
         self.deadline = server.monotonic() + server.limits.read_seconds
         self.peer = ""
-        # Per request being parsed.
-        self._unread = b""  # the head, as far as it has come
-        self._left = 0  # bytes of the body still to come; 0 in the head, CHUNKED if only its end tells
-        self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
-        self._incoming: Request | None = None
+        self._incoming: Request | None = None  # the request whose body is coming
         # Per request being answered.
         self._current: Request | None = None
         self._handler: RequestHandler | None = None
@@ -109,62 +89,12 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        try:
-            while data and not (self._closing and self._incoming is None):
-                if self._left == 0:
-                    data = self._feed_head(data)
-                elif self._left > 0:
-                    data = self._feed_body(data)
-                else:
-                    data = self._feed_chunks(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1."))
-        except httptools.HttpParserError as error:
-            self._refuse(_refusal_of(error))
-
-    def _feed_head(self, data: bytes) -> bytes:
-        """Feed up to the end of the head; what is left of `data`."""
-        if not self._unread and self._current is None:
+        if self._current is None and not self._parser.in_head:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-        began = len(self._unread)
-        self._unread = head = self._unread + data if began else data
-        end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
-        if end == 3:
-            end = len(head)
-        if end > self._server.limits.head_bytes:
-            self._refuse(head_too_large(self._server.limits.head_bytes))
-            return b""
-        if end == len(head):
-            self._parser.feed_data(data)
-            rest = b""
-        else:
-            self._unread = head[:end]
-            self._parser.feed_data(data[: end - began])
-            rest = data[end - began :]
-        if not self._unread.strip(b"\r\n"):
-            self._unread = b""  # blank lines before a request (RFC 9112, section 2.2)
-        return rest
-
-    def _feed_body(self, data: bytes) -> bytes:
-        """Feed up to the end of a body of known length; what is left of `data`."""
-        left = self._left
-        if len(data) <= left:
-            self._left -= len(data)
-            self._parser.feed_data(data)
-            return b""
-        self._left = 0
-        self._parser.feed_data(data[:left])
-        return data[left:]
-
-    def _feed_chunks(self, data: bytes) -> bytes:
-        """Feed up to where a chunked body may end, which is always behind a blank line."""
-        seen = self._tail + data
-        end = seen.find(b"\r\n\r\n") + 4 - len(self._tail)
-        if end < 4 - len(self._tail):
-            end = len(data)
-        self._tail = seen[: len(self._tail) + end][-3:]
-        self._parser.feed_data(data[:end])
-        return data[end:]
+        try:
+            self._parser.feed(data)
+        except RelayError as error:
+            self._refuse(error)
 
     def eof_received(self) -> bool:
         """A client that closes its writing side has gone, as for nginx."""
@@ -188,7 +118,7 @@ class ServerConnection(asyncio.Protocol):
         """Tell the running exchange, if any, that its client has gone."""
         self._server.connections.discard(self)
         self._transport = None
-        del self._parser  # it holds our bound methods: without this the pair waits for the collector
+        self._parser.close()
         self._closing = True
         self._incoming = None
         self._waiting.clear()
@@ -198,16 +128,8 @@ class ServerConnection(asyncio.Protocol):
 
     # ── the parser's side ──
 
-    def on_headers_complete(self) -> None:
-        """Check the head and start its exchange, or let it wait for its turn."""
-        head, self._unread = self._unread.lstrip(b"\r\n"), b""
-        request = self._repeated.read(head) if self._repeated is not None else None
-        if request is None:
-            request = read_head(head, self._server.reader)
-            self._repeated = RepeatedHead(head, request)
-        if self._parser.should_upgrade():
-            raise InvalidRequest("`Upgrade` and CONNECT are not served here; send plain HTTP/1.1.")
-        self._left = CHUNKED if request.chunked else request.length or 0
+    def on_request(self, request: Request) -> None:
+        """Start the exchange of a request, or let it wait for its turn."""
         self._incoming = request
         if self._current is None and not self._blocked and not self._waiting:
             self._start(request)
@@ -216,26 +138,24 @@ class ServerConnection(asyncio.Protocol):
         if self._transport is not None and self._transport.is_reading():
             self._transport.pause_reading()
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, data: bytes) -> None:
         """Pass the body on, or keep it with a request that waits for its turn."""
         request = self._incoming
         if request is None:
             return
         if request is not self._current:
-            request.waiting.append(body)
+            request.waiting.append(data)
         elif self._handler is not None:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-            self._handler.on_body(body)
+            self._handler.on_body(data)
 
-    def on_message_complete(self) -> None:
+    def on_request_complete(self, *, keep_alive: bool) -> None:
         """The request has come whole."""
         request, self._incoming = self._incoming, None
-        self._left = 0
-        self._tail = b""
         if request is None:
             return
         request.complete = True
-        if not self._parser.should_keep_alive():
+        if not keep_alive:
             self._closing = True
         if request is self._current:
             self._request_ended()
@@ -253,7 +173,7 @@ class ServerConnection(asyncio.Protocol):
 
         Args:
             status: the final status, 200 or above.
-            fields: header lines, at least one, with CRLF between them, without framing and hop-by-hop headers.
+            fields: header lines, each behind a CRLF, without framing and hop-by-hop headers.
             length: bytes of the body; `None` when unknown, or when the answer has no body.
         """
         request = self._current
@@ -274,7 +194,7 @@ class ServerConnection(asyncio.Protocol):
             framing += b"\r\nconnection: close"
         elif request.http10:
             framing += b"\r\nconnection: keep-alive"
-        self._head = b"%b\r\n%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
+        self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
         self._response_started = True
 
     def write(self, data: bytes, *, end: bool) -> None:
@@ -314,12 +234,12 @@ class ServerConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
-        if self._current is None and not self._unread:
+        if self._current is None and not self._parser.in_head:
             self._close()
 
     def expire(self) -> None:
         """The deadline has passed: answer 408 to a request that does not come, else close."""
-        if self._closing or (self._current is None and not self._unread):
+        if self._closing or (self._current is None and not self._parser.in_head):
             self.abort()
         else:
             self._refuse(RequestTimeout("The request did not come whole in time; send it again."))
@@ -380,7 +300,7 @@ class ServerConnection(asyncio.Protocol):
     def _refuse(self, error: RelayError) -> None:
         """Answer a request that cannot be read, and take no more from this connection."""
         self._incoming = None
-        self._unread = b""
+        self._parser.stop()
         self._closing = True
         if self._current is None:
             self._current = Request(b"GET", b"", self._server.reader.read(b""))
@@ -399,6 +319,7 @@ class ServerConnection(asyncio.Protocol):
         """Close our side, and discard what the client still sends until it has read the answer."""
         self._closing = True
         self._current = None
+        self._parser.stop()
         self.deadline = self._server.monotonic() + LINGER_SECONDS
         if self._transport is None:
             return
@@ -409,16 +330,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._closing = True
+        self._parser.stop()
         self.deadline = self._server.monotonic() + LINGER_SECONDS
         if self._transport is not None:
             self._transport.close()
-
-
-def _refusal_of(error: httptools.HttpParserError) -> RelayError:
-    cause = error.__context__
-    if isinstance(cause, RelayError):
-        return cause
-    if isinstance(error, httptools.HttpParserCallbackError):
-        log.error("request failed", exc_info=cause)
-        return InternalError("Ferryman failed at this request; its log says where.")
-    return InvalidRequest(f"The request is not valid HTTP/1.1: {error}.")

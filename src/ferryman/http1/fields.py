@@ -1,13 +1,15 @@
 """The header lines of a message, kept as they came, and the rules of RFC 9110 about them.
 
-Most lines are only passed on, so they stay whole; only the few that somebody looks at are taken
-apart. Splitting at CRLF is safe because llhttp, in strict mode, has refused everything that could
-be read as another line: bare LF or CR, folded lines, a space before the colon.
+Most lines are only passed on, so they stay together; only the few that somebody looks at are found
+among them. Looking for names behind CRLF is safe because llhttp, in strict mode, has refused all
+that could be read as another line: bare LF or CR, folded lines, a space before the colon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -38,20 +40,18 @@ class Fields(msgspec.Struct, gc=False):
     """The header lines of a message. A Struct, since its constructor runs in C.
 
     Attributes:
-        block: all lines, with CRLF between them.
-        kept: the lines that are passed on, in order.
-        found: the value of each watched or dropped header, by its name in lower case; the first if
+        block: all lines, each behind a CRLF.
+        kept: those that are passed on, in order.
+        found: the value of each watched or dropped header, by its name in lower case; the last if
             it is repeated.
         repeated: names of those that stand more than once.
-        places: where the watched lines stand in `kept`, by their name; the first if repeated.
         memo: what a reader of these lines wants to find again when a client repeats its head.
     """
 
     block: bytes
-    kept: list[bytes]
+    kept: bytes
     found: dict[bytes, bytes]
     repeated: list[bytes]
-    places: dict[bytes, int]
     memo: object = None
 
     def values(self, name: bytes) -> list[bytes]:
@@ -70,9 +70,9 @@ class Fields(msgspec.Struct, gc=False):
 class FieldReader:
     """Reads blocks of header lines, for one side of a worker."""
 
-    __slots__ = ("_dropped", "_looked_at")
+    __slots__ = ("_dropped", "_split")
 
-    def __init__(self, dropped: Set[bytes], watched: Set[bytes]) -> None:
+    def __init__(self, dropped: AbstractSet[bytes], watched: AbstractSet[bytes]) -> None:
         """Prepare for names in lower case.
 
         Args:
@@ -80,41 +80,56 @@ class FieldReader:
             watched: are passed on, and looked at as well.
         """
         self._dropped = dropped
-        self._looked_at = dropped | watched
+        self._split = pattern_of(dropped | watched).split
 
     def read(self, block: bytes) -> Fields:
-        """The lines of `block`, which llhttp has taken, with CRLF between them."""
-        kept: list[bytes] = []
+        """The lines of `block`, which llhttp has taken, each behind a CRLF."""
+        parts = self._split(block)  # text, name, value, text, …: one call finds all
+        kept = parts[0]
         found: dict[bytes, bytes] = {}
         repeated: list[bytes] = []
-        places: dict[bytes, int] = {}
-        looked_at = self._looked_at
-        for line in block.split(b"\r\n") if block else ():
-            colon = line.find(b":")
-            name = line[:colon].lower()
-            if name not in looked_at:
-                kept.append(line)
-                continue
+        for at in range(1, len(parts), 3):
+            name = parts[at].lower()
             if name in found:
                 repeated.append(name)
+            found[name] = parts[at + 1].strip(b" \t")
+            if name in self._dropped:
+                kept += parts[at + 2]
             else:
-                found[name] = line[colon + 1 :].strip(b" \t")
-            if name not in self._dropped:
-                places.setdefault(name, len(kept))
-                kept.append(line)
-        fields = Fields(block, kept, found, repeated, places)
+                kept = b"%b\r\n%b:%b%b" % (kept, parts[at], parts[at + 1], parts[at + 2])
+        fields = Fields(block, kept, found, repeated)
         connection = found.get(b"connection", b"close")
         if connection.lower() not in _CONNECTION_OPTIONS or b"connection" in repeated:
-            return self._without_nominated(fields)
+            fields.kept = without(kept, list_tokens(fields.values(b"connection")))
         return fields
 
-    def _without_nominated(self, fields: Fields) -> Fields:
-        names = list_tokens(fields.values(b"connection")) - self._dropped
-        lines = [line for line in fields.block.split(b"\r\n") if line.partition(b":")[0].lower() not in names]
-        rest = [line for line in lines if line.partition(b":")[0].lower() != b"connection"]
-        return self.read(b"\r\n".join(rest))
+
+def pattern_of(names: AbstractSet[bytes]) -> re.Pattern[bytes]:
+    """Finds the lines with one of `names` (lower case), in any case; groups: the name as sent, the value.
+
+    Letters stand as classes, not under IGNORECASE, so that the search can skip from CRLF to CRLF;
+    names are grouped by their first letter, so that a line of no interest is passed in a few steps.
+    """
+    groups: dict[bytes, list[bytes]] = {}
+    for name in sorted(names):
+        groups.setdefault(name[:1], []).append(_in_any_case(name[1:]))
+    choices = (_in_any_case(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in groups.items())
+    return re.compile(rb"\r\n(" + b"|".join(choices) + rb"):([^\r]*)")
+
+
+def without(block: bytes, names: AbstractSet[bytes]) -> bytes:
+    """`block` without the lines that have one of `names` (lower case)."""
+    lines = block.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in names)
 
 
 def list_tokens(values: Iterable[bytes]) -> set[bytes]:
     """The members of a comma-separated header, in lower case, over all its lines."""
     return {token for value in values for part in value.split(b",") if (token := part.strip().lower())}
+
+
+def _in_any_case(text: bytes) -> bytes:
+    return b"".join(
+        b"[%c%c]" % (letter, letter - 32) if 97 <= letter <= 122 else re.escape(bytes([letter]))
+        for letter in text
+    )

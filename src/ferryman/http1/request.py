@@ -51,16 +51,16 @@ def read_head(head: bytes, reader: FieldReader) -> Request:
         HeadTooLarge: more than `MAX_HEADERS` lines.
         ExpectationFailed, VersionNotSupported: as their names say.
     """
-    first, _, block = head[:-4].partition(b"\r\n")
-    parts = first.split(b" ")
+    end = head.index(b"\r\n")
+    parts = head[:end].split(b" ")
     if len(parts) != 3:
         raise InvalidRequest("The request line must have a method, a target and a version, one space apart.")
-    request = Request(parts[0], parts[1], reader.read(block))
+    request = Request(parts[0], parts[1], reader.read(head[end:-4]))
     if parts[2] == b"HTTP/1.0":
         request.http10 = True
     elif parts[2] != b"HTTP/1.1":
         raise VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are served here.")
-    if block.count(b"\r\n") >= MAX_HEADERS:
+    if request.fields.block.count(b"\r\n") > MAX_HEADERS:
         raise HeadTooLarge(f"The request has more than {MAX_HEADERS} headers.")
     _check_fields(request)
     return request

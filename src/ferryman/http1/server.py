@@ -74,7 +74,7 @@ class Server:
 
         Args:
             new_handler: makes the handler of a request, given its `ServerConnection`.
-            render_error: header lines (CRLF between them) and body for an error met in parsing.
+            render_error: header lines (each behind a CRLF) and body for an error met in parsing.
             monotonic: the clock for time-outs, in seconds.
             limits: sizes and times.
             reader: reads request headers; it drops at least `ferryman.http1.request.DROPPED`.

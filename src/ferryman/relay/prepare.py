@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import re
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import msgspec
 
+from ferryman.http1.fields import pattern_of
 from ferryman.http1.request import DROPPED, Request
 from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
 
@@ -14,6 +16,7 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
 _ENCODING = b"accept-encoding"
+_ENCODING_LINE = pattern_of({_ENCODING})
 
 WATCHED = frozenset({_ENCODING, VERSION})
 
@@ -23,25 +26,25 @@ class UpstreamFace(NamedTuple):
 
     Attributes:
         prefix: path of the upstream's base URL, without a slash at its end.
-        host_line: the `Host` line.
-        credential: the line of the upstream's own credential, none under `passthrough`.
+        host: the value of `Host`.
+        credential: the line of the upstream's own credential behind a CRLF, empty under `passthrough`.
     """
 
     prefix: bytes
-    host_line: bytes
-    credential: tuple[bytes, ...]
+    host: bytes
+    credential: bytes
 
 
 def upstream_face(prefix: str, authority: str, api_key: str | None) -> UpstreamFace:
     """Prepare the unchanging parts; with `api_key` the client's credentials are replaced by it."""
     return UpstreamFace(
         prefix=prefix.rstrip("/").encode(),
-        host_line=b"host: " + authority.encode(),
-        credential=(b"x-api-key: " + api_key.encode(),) if api_key else (),
+        host=authority.encode(),
+        credential=b"\r\nx-api-key: " + api_key.encode() if api_key else b"",
     )
 
 
-def dropped(api_key: str | None) -> Set[bytes]:
+def dropped(api_key: str | None) -> AbstractSet[bytes]:
     """Names (lower case) of the request headers that do not go upstream."""
     names = DROPPED | OWN_CREDENTIALS
     return names | UPSTREAM_CREDENTIALS if api_key else names
@@ -81,29 +84,28 @@ class _Prepared(msgspec.Struct, gc=False):
     mutations: str
 
 
-def _unframed_head(request: Request, target: bytes, face: UpstreamFace, *, metered: bool) -> tuple[bytes, str]:
-    lines = [
-        b"%b %b%b HTTP/1.1" % (request.method, face.prefix, target),
-        face.host_line,
-        *request.fields.kept,
-    ]
-    if metered and _ENCODING in request.fields.places:
-        at = request.fields.places[_ENCODING] + 2
-        lines[at] = narrowed_line(lines[at])
-    mutations = "none"
+def _unframed_head(
+    request: Request, target: bytes, face: UpstreamFace, *, metered: bool
+) -> tuple[bytes, str]:
+    kept = request.fields.kept
+    if metered and _ENCODING in request.fields.found:
+        kept = _ENCODING_LINE.sub(_narrowed_line, kept)
+    added, mutations = face.credential, "none"
     if VERSION not in request.fields.found:
-        lines.append(b"%b: %b" % (VERSION, DEFAULT_VERSION))
-        mutations = "anthropic-version"
-    lines += face.credential
-    return b"\r\n".join(lines), mutations
+        added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
+    head = (request.method, face.prefix, target, face.host, kept, added)
+    return b"%b %b%b HTTP/1.1\r\nhost: %b%b%b" % head, mutations
 
 
-def narrowed_line(line: bytes) -> bytes:
-    """The `accept-encoding` of `line` with only the codings that the meter can read, spelled as they were."""
-    name, _, value = line.partition(b":")
+def _narrowed_line(line: re.Match[bytes]) -> bytes:
+    return b"\r\n%b: %b" % (line[1], narrowed(line[2]))
+
+
+def narrowed(accept_encoding: bytes) -> bytes:
+    """`accept_encoding` with only the codings that the meter can read, spelled as they were."""
     kept = [
         member.strip()
-        for member in value.split(b",")
+        for member in accept_encoding.split(b",")
         if member.partition(b";")[0].strip().lower() in DECODABLE
     ]
-    return b"%b: %b" % (name, b", ".join(kept) or b"identity")
+    return b", ".join(kept) or b"identity"

@@ -17,7 +17,7 @@ DROPPED = NOT_PASSED_ON | _OWN
 
 
 def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> bytes:
-    """The header lines of a relayed answer, CRLF between them: the upstream's in their order, then ours.
+    """The header lines of a relayed answer, each behind a CRLF: the upstream's in their order, then ours.
 
     Args:
         head: the upstream's.
@@ -25,12 +25,9 @@ def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutat
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
     """
-    lines = head.fields.kept
-    lines.append(b"x-ferryman-request-id: " + request_id.encode())
-    if model is not None:
-        lines.append(b"x-ferryman-model: " + header_value(model))
-    lines.append(b"x-ferryman-mutations: " + mutations.encode())
-    return b"\r\n".join(lines)
+    named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model)
+    own = (head.fields.kept, request_id.encode(), named, mutations.encode())
+    return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
 
 
 def header_value(text: str) -> bytes:
@@ -45,7 +42,7 @@ def own_fields(headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:
     ours = request_id.encode()
     date = (b"date", formatdate(usegmt=True).encode())
     ids = [(b"request-id", ours), (b"x-ferryman-request-id", ours)]
-    return b"\r\n".join(b"%b: %b" % header for header in [*headers, date, *ids])
+    return b"".join(b"\r\n%b: %b" % header for header in [*headers, date, *ids])
 
 
 def error_answer(error: RelayError, request_id: str) -> tuple[bytes, bytes]:
