@@ -7,14 +7,16 @@ Line ends may be LF, CRLF or CR, as the event-stream format allows
 from __future__ import annotations
 
 from ferryman.model import Usage
-from ferryman.wire.usage import MARK, type_of_event, usage_of_event
+from ferryman.wire.usage import type_of_event, usage_of_event
 
 MAX_EVENT_BYTES = 1 << 20
 """The longest event that is looked into. The two that carry usage stay far below; a longer one
 (the result of a server tool, say) is passed over, not held."""
 
-_STOP = b'"message_stop"'
-_ERROR = b'"error"'
+_MARK = b'"message_'
+"""Stands in the three events that matter (`message_start`, `message_delta`, `message_stop`), and in no
+text: within a JSON string the quote would be escaped. (It is looked for with `find`: `in` on bytes
+first tries to read its left side as a number, and what that raises costs more than the search.)"""
 
 
 class MessageStream:
@@ -23,18 +25,17 @@ class MessageStream:
     Attributes:
         usage: what has been reported so far, `None` before `message_start`.
         stopped: `message_stop` has been seen.
-        failed: an `error` event has been seen.
         usage_final: `message_delta` has told the final counts.
     """
 
-    __slots__ = ("_after_cr", "_carry", "_passing_over", "failed", "stopped", "usage", "usage_final")
+    __slots__ = ("_after_cr", "_carry", "_last", "_passing_over", "stopped", "usage", "usage_final")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.usage_final = False
         self.stopped = False
-        self.failed = False
         self._carry = bytearray()  # the beginning of an event that is not complete
+        self._last = b""  # the whole events of the last read that brought any
         self._passing_over = False
         self._after_cr = False
 
@@ -43,9 +44,14 @@ class MessageStream:
         """Whether the bytes so far end with a whole event."""
         return not self._carry and not self._passing_over
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last event is an `error`, which is how a stream breaks off."""
+        return type_of_event(data_of(self._last.removesuffix(b"\n\n").rpartition(b"\n\n")[2])) == "error"
+
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
-        if self._after_cr or b"\r" in data:
+        if self._after_cr or data.find(b"\r") >= 0:
             data = self._with_lf(data)
         if self._carry:
             start = max(len(self._carry) - 1, 0)  # the blank line may be half in the carry
@@ -65,8 +71,11 @@ class MessageStream:
             if end + 2 < len(data):
                 whole = data[: end + 2]
                 self._carry += data[end + 2 :]
-        if MARK in whole or _STOP in whole or _ERROR in whole or self._passing_over:
-            self._read_events(whole)
+        if self._passing_over:
+            self._passing_over = False
+            whole = whole[whole.find(b"\n\n") + 2 :]
+        self._last = whole
+        self._read_events(whole)
         self._bound_carry()
 
     def _with_lf(self, data: bytes) -> bytes:
@@ -81,17 +90,18 @@ class MessageStream:
             del self._carry[:-1]  # its last byte may begin the blank line
 
     def _read_events(self, whole: bytes) -> None:
-        events = whole.split(b"\n\n")
-        if self._passing_over:
-            self._passing_over = False
-            del events[0]
-        for event in events:
-            if MARK in event:
-                self._take_usage(usage_of_event(data_of(event)))
-            elif _STOP in event or _ERROR in event:
-                kind = type_of_event(data_of(event))
-                self.stopped = self.stopped or kind == "message_stop"
-                self.failed = self.failed or kind == "error"
+        spot = whole.find(_MARK)
+        while spot >= 0:
+            start = whole.rfind(b"\n\n", 0, spot)
+            end = whole.find(b"\n\n", spot)
+            self._read_event(data_of(whole[max(start, 0) : end]))
+            spot = whole.find(_MARK, end)
+
+    def _read_event(self, data: bytes) -> None:
+        if type_of_event(data) == "message_stop":
+            self.stopped = True
+        else:
+            self._take_usage(usage_of_event(data))
 
     def _take_usage(self, found: tuple[str, Usage] | None) -> None:
         if found is None:

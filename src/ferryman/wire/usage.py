@@ -1,17 +1,10 @@
-"""`usage` out of a JSON answer or out of the events of a stream.
-
-The bytes `"usage"` cannot stand unescaped inside a JSON string, so one search tells whether a piece
-of a stream is worth decoding.
-"""
+"""`usage` out of a JSON answer or out of the events of a stream."""
 
 from __future__ import annotations
 
 import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
-
-MARK = b'"usage"'
-
 
 class _Answer(msgspec.Struct, gc=False):
     model: str | None = None
