@@ -21,13 +21,15 @@ def problems_of(path: Path) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
-                found.append(f"{path}:{node.lineno}: `{node.name}` has {length} lines; at most {MAX_FUNCTION_LINES}")
+                place = f"{path}:{node.lineno}: `{node.name}`"
+                found.append(f"{place} has {length} lines; at most {MAX_FUNCTION_LINES}")
     return found
 
 
 def main() -> None:
     """Print what is too long; exit code 1 if anything is."""
-    paths = sorted(path for folder in ("src", "tests", "bench", "scripts") for path in Path(folder).rglob("*.py"))
+    folders = ("src", "tests", "bench", "scripts")
+    paths = sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
     problems = [problem for path in paths for problem in problems_of(path)]
     print("\n".join(problems) or f"{len(paths)} files within their limits")
     sys.exit(bool(problems))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_ambiguous_request_is_refused_and_the_connection_closed(line: Bench, dat
 
 def test_ambiguous_request_with_a_second_one_behind_it_reaches_nobody(line: Bench) -> None:
     gateway, upstream = line.pair()
-    smuggled = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/evil HTTP/1.1\r\nHost: g\r\n\r\n"
+    smuggled = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get(b"/v1/evil")
     with RawClient(gateway.port) as client:
         assert client.ask(HEAD + smuggled).status == 400
         assert client.read_to_end() == b""
@@ -293,9 +294,8 @@ def test_idle_connection_is_closed_in_the_end(line: Bench, clock: HeldClock, use
             client.ask(get(b"/health"))
         gateway.until(lambda: gateway.worker.server.connections)
         gateway.pass_time(76)
-        with pytest.raises(ConnectionResetError):
+        with suppress(ConnectionResetError):
             assert client.read_to_end() == b""
-            raise ConnectionResetError
     gateway.until(lambda: not gateway.worker.server.connections)
 
 

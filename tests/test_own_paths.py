@@ -31,7 +31,7 @@ def test_own_path_is_answered_here_and_leaves_no_record(line: Bench, path: bytes
         head = client.ask(get(path, method=b"HEAD"), head_only=True)
         assert (head.status, head.values(b"content-length")) == (200, answer.values(b"content-length"))
         assert client.ask(get(path)).body == answer.body
-    assert upstream.requests == gateway.entries == []
+    assert (upstream.requests, gateway.entries) == ([], [])
 
 
 def test_version_tells_the_version(line: Bench) -> None:

@@ -15,7 +15,10 @@ from tests.support.edge import Connection
 from tests.support.gateway import HeldClock
 from tests.support.raw import RawClient, get, post
 
-START = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}\n\n'
+START = (
+    b"event: message_start\n"
+    b'data: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}\n\n'
+)
 DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
 END = (
     b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":5}}\n\n'

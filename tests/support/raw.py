@@ -120,7 +120,7 @@ def read_head(sock: socket.socket, buffer: bytes) -> tuple[bytes, Headers, bytes
 
 def read_chunks(sock: socket.socket, buffer: bytes) -> tuple[list[bytes], bytes]:
     """The chunks of a chunked body, and what came behind it."""
-    chunks = []
+    chunks: list[bytes] = []
     while True:
         while b"\r\n" not in buffer:
             buffer += receive(sock)

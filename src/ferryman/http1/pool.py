@@ -193,9 +193,8 @@ def connect_error(error: Exception, origin: Origin, connect_seconds: float) -> R
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate is not trusted ({error.verify_message})"
-        return UpstreamUnreachable(
-            f"No connection to the upstream {origin}: {reason}; check `upstream_url` and this machine's CA store."
-        )
+        check = "check `upstream_url` and this machine's CA store"
+        return UpstreamUnreachable(f"No connection to the upstream {origin}: {reason}; {check}.")
     if isinstance(error, ssl.SSLError):
         reason = f"TLS failed ({error.reason or error})"
     elif isinstance(error, socket.gaierror):

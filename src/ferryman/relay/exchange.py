@@ -369,9 +369,11 @@ class Exchange:
                 usage_complete=reading.complete,
                 request_bytes=self.body_bytes,
                 response_bytes=self.response_bytes,
-                time_to_first_byte_seconds=self.answered_at - self.started if head is not None else None,
-                duration_seconds=now - self.started,
-                overhead_seconds=self.overhead_seconds if self.attempts else None,
+                time_to_first_byte_seconds=round(self.answered_at - self.started, 6)
+                if head is not None
+                else None,
+                duration_seconds=round(now - self.started, 6),
+                overhead_seconds=round(self.overhead_seconds, 6) if self.attempts else None,
             )
         )
 

@@ -95,8 +95,9 @@ class Worker:
         self.server.drain()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
-        while self.server.connections and loop.time() < deadline:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110  # an event would cost every connection, for this once
+        # Looked at now and then: an event would cost every connection, for this one use.
+        while self.server.connections and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         for exchange in list(self.line.live):
             exchange.shut_down()
         await asyncio.sleep(0)  # what was just written goes out before the cut

@@ -18,7 +18,17 @@ class TopLevelObject:
     Only structure is tracked, so what is not JSON gives no value, or a value that does not decode.
     """
 
-    __slots__ = ("_capture", "_depth", "_escaped", "_in_string", "_key", "_string", "_wanted", "value")
+    __slots__ = (
+        "_capture",
+        "_depth",
+        "_escaped",
+        "_in_string",
+        "_kept_from",
+        "_key",
+        "_string",
+        "_wanted",
+        "value",
+    )
 
     def __init__(self, key: bytes) -> None:
         self.value: bytes | None = None
@@ -29,10 +39,11 @@ class TopLevelObject:
         self._string = bytearray()  # the last string at depth 1
         self._key = b""  # the key whose value is being read at depth 1
         self._capture: bytearray | None = None
+        self._kept_from = 0  # where in the data at hand the captured value begins
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
-        position, kept = 0, 0
+        position = self._kept_from = 0
         while position < len(data):
             if self._in_string:
                 position = self._through_string(data, position)
@@ -41,25 +52,28 @@ class TopLevelObject:
             if found is None:
                 break
             position = found.end()
-            token = found.group()
-            if token == b'"':
-                self._in_string = True
-                self._string.clear()
-            elif token in b"{[":
-                self._depth += 1
-                if self._depth == 2 and token == b"{" and self._key == self._wanted:
-                    self._capture, kept = bytearray(), position - 1
-            elif token in b"}]":
-                self._depth -= 1
-                if self._depth == 1 and self._capture is not None:
-                    self.value = bytes(self._capture) + data[kept:position]
-                    self._capture = None
-            elif self._depth == 1:
-                self._key = bytes(self._string) if token == b":" else b""
+            self._take(found.group(), data, position)
         if self._capture is not None:
-            self._capture += data[kept:]
+            self._capture += data[self._kept_from :]
             if len(self._capture) > MAX_VALUE_BYTES:
                 self._capture, self._key = None, b""
+
+    def _take(self, token: bytes, data: bytes, end: int) -> None:
+        """Follow one structural character, which ends at `end`."""
+        if token == b'"':
+            self._in_string = True
+            self._string.clear()
+        elif token in (b"{", b"["):
+            self._depth += 1
+            if self._depth == 2 and token == b"{" and self._key == self._wanted:
+                self._capture, self._kept_from = bytearray(), end - 1
+        elif token in (b"}", b"]"):
+            self._depth -= 1
+            if self._depth == 1 and self._capture is not None:
+                self.value = bytes(self._capture) + data[self._kept_from : end]
+                self._capture = None
+        elif self._depth == 1:
+            self._key = bytes(self._string) if token == b":" else b""
 
     def _through_string(self, data: bytes, position: int) -> int:
         """Go on inside a string; the position behind it, or the end of `data`."""

@@ -6,6 +6,7 @@ import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
 
+
 class _Answer(msgspec.Struct, gc=False):
     model: str | None = None
     usage: Usage | None = None
