@@ -25,6 +25,10 @@ MAX_PENDING_BYTES = 8 << 20
 """What may wait for a slow reader of the log, about 15,000 lines. Beyond it lines are dropped and
 counted: the log informs, the ledger keeps."""
 
+BATCH_ENTRIES = 64
+"""Lines are rendered together, behind the answers they tell of: a client waits for none of them.
+So many take about 0.3 ms, which is as long as one exchange may hold up the others."""
+
 FLUSH_SECONDS = 0.1
 """Lines are written together, at the latest after this time."""
 
@@ -150,7 +154,7 @@ class LineLog:
         self._stream = stream
         self._render = render
         self._call_later = call_later
-        self._lines: list[bytes] = []
+        self._entries: list[Entry] = []
         self._flush_due = False
         # Each number is changed by one thread alone: `+=` is not atomic.
         self._taken_bytes = 0  # by the caller
@@ -179,19 +183,24 @@ class LineLog:
         if self.pending_bytes > MAX_PENDING_BYTES:
             self._refused += 1
             return
-        line = self._render(entry)
-        self._taken_bytes += len(line)
-        self._lines.append(line)
-        if not self._flush_due:
+        self._entries.append(entry)
+        if len(self._entries) >= BATCH_ENTRIES:
+            self._render_batch()
+        elif not self._flush_due:
             self._flush_due = True
             self._call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Hand what has come to the thread."""
         self._flush_due = False
-        if self._lines:
-            lines, self._lines = self._lines, []
-            self._queue.put(b"".join(lines))
+        if self._entries:
+            self._render_batch()
+
+    def _render_batch(self) -> None:
+        entries, self._entries = self._entries, []
+        data = b"".join(map(self._render, entries))
+        self._taken_bytes += len(data)
+        self._queue.put(data)
 
     def close(self) -> None:
         """Write what is left; waits `CLOSE_SECONDS` for a slow reader."""
