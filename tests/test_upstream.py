@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from ferryman.relay.exchange import may_ask_again
+from ferryman.relay.forward import may_ask_again
 from tests.conftest import Bench
 from tests.support.edge import Connection, answering
 from tests.support.gateway import HeldClock

@@ -13,9 +13,12 @@ from typing import Protocol, cast
 
 import httptools
 import msgspec
+import structlog
 
-from ferryman.errors import UpstreamInvalid
+from ferryman.errors import InternalError, UpstreamInvalid
 from ferryman.http1.fields import FieldReader, Fields
+
+log = structlog.get_logger("ferryman.http1")
 
 MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
@@ -280,9 +283,20 @@ class ClientConnection(asyncio.Protocol):
                 self._on_idle(self)
             elif self._transport is not None:
                 self._transport.close()
-            receiver.on_response(head, data, end=True)
+            self._hand_over(receiver, head, data, end=True)
         elif head is not None or data:
-            receiver.on_response(head, data, end=False)
+            self._hand_over(receiver, head, data, end=False)
+
+    def _hand_over(
+        self, receiver: ResponseReceiver, head: ResponseHead | None, data: bytes, *, end: bool
+    ) -> None:
+        try:
+            receiver.on_response(head, data, end=end)
+        except Exception:
+            log.exception("answer failed")
+            self.abort()
+            error = InternalError("Ferryman failed at this answer; its log says where.")
+            receiver.on_upstream_lost(error, fresh=self._uses == 1, answered=True)
 
     def _fail(self, error: Exception) -> None:
         receiver = self._receiver

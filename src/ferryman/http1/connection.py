@@ -16,11 +16,15 @@ import struct
 from collections import deque
 from typing import cast
 
+import structlog
+
 from ferryman.errors import InternalError, RelayError, RequestTimeout
 from ferryman.http1.parser import RequestParser
 from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
+
+log = structlog.get_logger("ferryman.http1")
 
 LINGER_SECONDS = 30.0
 """How long a refused client may go on sending before it is cut, as nginx's lingering_time.
@@ -293,9 +297,13 @@ class ServerConnection(asyncio.Protocol):
         if not self._waiting:
             self._transport.resume_reading()
         self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-        self._start(request)
-        if request.complete and self._current is request:
-            self._request_ended()
+        try:
+            self._start(request)
+            if request.complete and self._current is request:
+                self._request_ended()
+        except Exception:
+            log.exception("request failed")
+            self._refuse(InternalError("Ferryman failed at this request; its log says where."))
 
     def _refuse(self, error: RelayError) -> None:
         """Answer a request that cannot be read, and take no more from this connection."""

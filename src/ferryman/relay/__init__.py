@@ -4,13 +4,13 @@ Read `exchange` first: it shows one request from top to bottom. Each step has a 
 which decides and does no I/O, and steps don't import each other:
 
     route         which path is relayed, which is ours, which is refused
-    authenticate  whose request this is, and which credential goes upstream
-    read          the body under its cap, and the few fields we look at
+    authenticate  whose request this is
     prepare       the request as the upstream gets it
-    forward       a connection, and one more try where nothing can be billed twice
+    forward       one more try where nothing can be billed twice
     meter         usage out of the bytes going by
     respond       the head of the answer, and answers of our own
-    settle        the record
+
+To read the body is `ferryman.wire.request`; to settle is the end of `exchange`.
 
 `line` holds what the exchanges of a worker share, and `worker` runs it on sockets.
 """

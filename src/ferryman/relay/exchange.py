@@ -12,12 +12,19 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from ferryman.errors import BodyTooLarge, Overloaded, RelayError, UpstreamTimeout, UpstreamUnreachable
+from ferryman.errors import (
+    BodyTooLarge,
+    InternalError,
+    Overloaded,
+    RelayError,
+    UpstreamTimeout,
+)
 from ferryman.http1.client import ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
 from ferryman.model import Call, Ended, Entry, Principal
 from ferryman.relay.authenticate import authenticate
+from ferryman.relay.forward import connection_lost, may_ask_again
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import prepare
@@ -28,9 +35,6 @@ from ferryman.wire.request import read_call
 
 SMALL_BODY_BYTES = 65_536
 """A refused request's body up to this size is read to its end, so that the connection can go on."""
-
-STALE_SECONDS = 2.0
-"""A connection that the upstream had closed already dies within a round trip of being used."""
 
 _NO_CALL = Call()
 _NO_METER = NoMeter()
@@ -260,19 +264,15 @@ class Exchange:
             self.deadline = math.inf
             self._connect()
         elif isinstance(error, RelayError):
-            self.fail(error, Ended.UPSTREAM_ERROR)
+            ours = isinstance(error, InternalError)
+            self.fail(error, Ended.INTERNAL_ERROR if ours else Ended.UPSTREAM_ERROR)
         else:
-            when = "before the end of its answer" if answered else "without an answer"
-            reason = f" ({error})" if error is not None else ""
-            origin = self.line.pool.origin
-            lost = UpstreamUnreachable(
-                f"The upstream {origin} closed the connection {when}{reason}; try again."
-            )
+            lost = connection_lost(self.line.pool.origin, error, answered=answered)
             self.fail(lost, Ended.UPSTREAM_ERROR)
 
     def on_request_error(self, error: RelayError) -> None:
-        """The rest of the request cannot be read."""
-        self.fail(error, Ended.REFUSED)
+        """The rest of the request cannot be read, or we have failed at it."""
+        self.fail(error, Ended.INTERNAL_ERROR if isinstance(error, InternalError) else Ended.REFUSED)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -381,13 +381,3 @@ class Exchange:
 def too_large(limit: int) -> BodyTooLarge:
     """The error for a body of more than `limit` bytes."""
     return BodyTooLarge(f"The request body is larger than {limit} bytes (`max_body_bytes`).")
-
-
-def may_ask_again(attempts: int, waited_seconds: float, *, fresh: bool, answered: bool) -> bool:
-    """Whether a lost request may be sent once more without the risk of paying for it twice.
-
-    Only where the connection had served before (the upstream may have closed it as idle while our
-    request was on its way), brought no byte of an answer, and died at once: an upstream that was
-    silent for longer may have been at work.
-    """
-    return attempts == 1 and not fresh and not answered and waited_seconds < STALE_SECONDS
