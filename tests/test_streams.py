@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
+import ssl
 import threading
-from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.conftest import Bench
 from tests.support.edge import Connection
@@ -86,27 +87,38 @@ def test_client_that_leaves_before_the_answer_ends_the_upstream(line: Bench) -> 
         client.send(post(b"{}"))
         gateway.until(lambda: upstream.requests)
     assert closed.wait(1)
-    assert (gateway.entry().ended, gateway.entry().status) == ("client_gone", None)
+    entry = gateway.entry()
+    assert (entry.ended, entry.status) == ("client_gone", None)
+    assert not entry.usage_complete, "the upstream may charge for it all the same"
 
 
-def test_client_that_leaves_while_connecting_costs_no_request(line: Bench) -> None:
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        fillers = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for filler in fillers:  # a full accept queue holds the gateway's connect up
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        gateway = line.gateway(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        pool = gateway.worker.line.pool
-        with RawClient(gateway.port) as client:
-            client.send(post(b"{}"))
-            gateway.until(lambda: pool.open_count)
-        assert gateway.entry().ended == "client_gone"
-        listener.settimeout(10)
-        while not gateway.run(lambda: pool.opened_total):
-            stack.enter_context(listener.accept()[0])
-        assert gateway.run(lambda: repr(pool)).endswith("1 open, 1 idle>")
-    assert gateway.entry().attempts == 0
+def test_client_that_leaves_while_connecting_costs_no_request(
+    line: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    client_gone, said = threading.Event(), []
+
+    def script(connection: Connection) -> None:
+        assert client_gone.wait(10)
+        with tls.wrap_socket(connection.sock, server_side=True) as encrypted:
+            said.append(encrypted.recv(1))
+
+    upstream = line.upstream(script)
+    gateway = line.gateway(upstream.url.replace("http:", "https:"))
+    pool = gateway.worker.line.pool
+    with RawClient(gateway.port) as client:
+        client.send(post(b"{}"))
+        gateway.until(lambda: pool.open_count)
+    assert (gateway.entry().ended, gateway.entry().attempts) == ("client_gone", 0)
+    client_gone.set()
+    gateway.until(lambda: repr(pool).endswith("1 open, 1 idle>"))
+    gateway.stop(0)
+    assert upstream.ended.acquire(timeout=10)
+    assert b"".join(said) == b""
 
 
 def test_upstream_lost_at_an_event_boundary_becomes_an_error_event(line: Bench) -> None:
@@ -270,6 +282,28 @@ def test_client_that_never_reads_is_cut(line: Bench, clock: HeldClock) -> None:
             client.read_to_end()
     assert gateway.entry().ended == "timeout"
     assert "read nothing for 60 s" in str(gateway.entry().error)
+
+
+def test_client_may_take_its_time_with_the_end_of_an_answer(line: Bench, clock: HeldClock) -> None:
+    size = 24 << 20
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.answer(b"x" * size)
+        connection.wait_closed()
+
+    gateway, _ = line.pair(script, clock=clock, client_idle_seconds=75.0, client_stall_timeout_seconds=300.0)
+    with RawClient(gateway.port) as client:
+        client.send(get())
+        client.read_until(b"\r\n\r\n")
+        received = len(client.buffer)
+        while not gateway.entries:  # until the upstream is done, and only the rest waits for us
+            received += len(client.sock.recv(65_536))
+        gateway.pass_time(100)
+        while received < size:
+            data = client.sock.recv(1 << 20)
+            assert data, "cut before its end"
+            received += len(data)
 
 
 def test_next_request_waits_for_a_client_that_has_not_read_the_last_answer(line: Bench) -> None:

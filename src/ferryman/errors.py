@@ -4,7 +4,6 @@
     ├── SettingsError                  (exit 2, before anything listens)
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
-        ├── MissingCredential          401     authentication_error    no
         ├── NotFound                   404     not_found_error         no
         ├── RequestTimeout             408     invalid_request_error   yes
         ├── BodyTooLarge               413     request_too_large       no
@@ -65,13 +64,6 @@ class InvalidRequest(RelayError):
 
     status = 400
     error_type = "invalid_request_error"
-
-
-class MissingCredential(RelayError):
-    """No credential came with the request, and one is needed."""
-
-    status = 401
-    error_type = "authentication_error"
 
 
 class NotFound(RelayError):

@@ -152,5 +152,9 @@ class Ids:
             self._milliseconds = milliseconds
             text = f"{milliseconds:012x}"
             self._prefix = f"{text[:8]}-{text[8:]}-7"
-        tail = self._random_bytes(9).hex()
-        return f"{self._prefix}{tail[:3]}-8{tail[3:6]}-{tail[6:]}"
+        tail = self._random_bytes(10).hex()
+        return f"{self._prefix}{tail[:3]}-{_VARIANT[tail[3]]}{tail[4:7]}-{tail[7:19]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A random digit → one with the variant's two bits in it."""

@@ -181,6 +181,6 @@ def wanted(row: Field[Any]) -> str:
     if kind in {int, float}:
         noun = "a whole number" if kind is int else "a number"
         if low is not None and high is not None:
-            return f"{noun} from {low:g} to {high:g}"
-        return noun if low is None else f"{noun}, {low:g} or more"
+            return f"{noun} from {low} to {high}"
+        return noun if low is None else f"{noun}, {low} or more"
     return "a text of ASCII characters"

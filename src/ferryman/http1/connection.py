@@ -115,8 +115,10 @@ class ServerConnection(asyncio.Protocol):
         self._blocked = False
         if self._handler is not None:
             self._handler.on_client_ready()
-        else:
-            self._serve_waiting()
+            return
+        if self._current is None and not self._closing:
+            self._rest()
+        self._serve_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running exchange, if any, that its client has gone."""
@@ -285,10 +287,20 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._server.draining:
             self._close()
             return
-        self.deadline = self._server.monotonic() + self._server.limits.idle_seconds
+        self._rest()
         if self._waiting:
             # Not called from here: answers given at once would recurse once per waiting request.
             asyncio.get_running_loop().call_soon(self._serve_waiting)
+
+    def _rest(self) -> None:
+        """Between requests: wait for the next, or for the client to read the rest of the last answer."""
+        self._allow(self._server.limits.idle_seconds)
+
+    def _allow(self, seconds: float) -> None:
+        """Set the deadline; a client that still has something to read gets the time of a slow reader."""
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            seconds = self._server.limits.stall_seconds
+        self.deadline = self._server.monotonic() + seconds
 
     def _serve_waiting(self) -> None:
         if self._transport is None or self._current is not None or self._blocked or not self._waiting:
@@ -339,6 +351,6 @@ class ServerConnection(asyncio.Protocol):
     def _close(self) -> None:
         self._closing = True
         self._parser.stop()
-        self.deadline = self._server.monotonic() + LINGER_SECONDS
+        self._allow(LINGER_SECONDS)
         if self._transport is not None:
             self._transport.close()

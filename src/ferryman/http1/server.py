@@ -41,6 +41,7 @@ class ServerLimits(NamedTuple):
     head_bytes: int
     idle_seconds: float
     read_seconds: float
+    stall_seconds: float
 
 
 class Connection(Protocol):

@@ -38,6 +38,7 @@ SMALL_BODY_BYTES = 65_536
 
 _NO_CALL = Call()
 _NO_METER = NoMeter()
+_NOT_BEGUN = NoMeter(complete=False)
 _NO_ROUTE = Route("", b"", reads_call=False, metered=False)
 
 
@@ -200,6 +201,8 @@ class Exchange:
     def _send(self, connection: ClientConnection) -> None:
         self.upstream = connection
         self.attempts += 1
+        if self.route.metered:
+            self.meter = _NOT_BEGUN  # from here on the upstream may charge for it
         connection.send(self.head, self.body, self, bodiless=self.request.method == b"HEAD")
         self.sent_at = self.line.clock.monotonic()
         self.overhead_seconds = self.sent_at - self.ready_at

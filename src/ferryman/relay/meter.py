@@ -75,18 +75,22 @@ def meter_for(head: ResponseHead) -> Meter:
 
 
 class NoMeter:
-    """For answers without usage."""
+    """Sees nothing: for answers without usage, and for those that have not begun."""
 
-    __slots__ = ()
+    __slots__ = ("_complete",)
     over = False
     at_boundary = False
+
+    def __init__(self, *, complete: bool = True) -> None:
+        """`complete` tells whether there is no usage to come."""
+        self._complete = complete
 
     def feed(self, data: bytes) -> None:
         """Nothing to see."""
 
     def reading(self) -> Reading:
-        """No usage, which is complete."""
-        return Reading(None, complete=True, fault=None)
+        """No usage."""
+        return Reading(None, complete=self._complete, fault=None)
 
 
 class JsonMeter:

@@ -59,6 +59,7 @@ class Worker:
                 head_bytes=settings.max_header_bytes,
                 idle_seconds=settings.client_idle_seconds,
                 read_seconds=settings.client_read_timeout_seconds,
+                stall_seconds=settings.client_stall_timeout_seconds,
             ),
             reader=FieldReader(prepare.dropped(upstream_key(settings)), REQUEST_FIELDS),
         )

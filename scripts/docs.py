@@ -1,0 +1,120 @@
+"""Write the parts of the documentation that follow from the code: `python scripts/docs.py [--check]`.
+
+Such a part stands between `<!-- begin NAME: … -->` and `<!-- end NAME -->` in a page that is otherwise
+written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from ferryman.cli.main import main as ferryman
+from ferryman.settings import env_names, plain, rows, type_of, wanted
+from ferryman.simulator.control import KEYS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+HELP_COLUMNS = 96
+
+
+def settings_table() -> str:
+    """Every setting in the order of the table in `ferryman.settings`."""
+    lines = []
+    for row in rows():
+        flags = [f"--{row.name.replace('_', '-')}", *row.metadata["flags"]]
+        if type_of(row) is bool:
+            flags.append(f"--no-{row.name.replace('_', '-')}")
+        shown = [] if row.metadata["secret"] else flags
+        default = "" if row.default is None else f"`{plain(row.default)}`"
+        names = [code(env_names(row)), code(shown)]
+        lines.append((f"`{row.name}`", wanted(row), default, *names, row.metadata["help"]))
+    return table(("setting", "value", "default", "environment", "flag", "meaning"), lines)
+
+
+def keys_table() -> str:
+    """Every key of `x-simulator`."""
+    return table(("key", "meaning"), [(f"`{name}`", key.meaning) for name, key in KEYS.items()])
+
+
+def commands_help() -> str:
+    """Every command with what its `--help` prints."""
+    return "\n".join(help_of(path) for path in command_paths(ferryman, ()))
+
+
+def command_paths(command: click.Command, path: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    """The words of `command` and of all below it."""
+    yield path
+    if isinstance(command, click.Group):
+        for name, child in sorted(command.commands.items()):
+            yield from command_paths(child, (*path, name))
+
+
+def help_of(path: tuple[str, ...]) -> str:
+    """A section with the help of one command."""
+    runner = CliRunner()
+    done = runner.invoke(
+        ferryman,
+        [*path, "--help"],
+        prog_name="ferryman",
+        terminal_width=HELP_COLUMNS,
+        max_content_width=HELP_COLUMNS,
+    )
+    if done.exit_code:
+        raise SystemExit(f"`ferryman {' '.join(path)} --help` ended with {done.exit_code}: {done.output}")
+    return f"## `{' '.join(('ferryman', *path))}`\n\n```text\n{done.output.rstrip()}\n```\n"
+
+
+def table(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    every = [header, ("---",) * len(header), *lines]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in every)
+
+
+def code(words: Iterable[str]) -> str:
+    """Each word as code."""
+    return " ".join(f"`{word}`" for word in words)
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("reference/settings.md", settings_table),
+    "commands": ("reference/cli.md", commands_help),
+    "keys": ("simulator.md", keys_table),
+}
+"""Name of a part → the page it stands in, and what makes it."""
+
+
+def renewed(text: str, name: str, content: str) -> str:
+    """`text` of a page with `content` between the marks of the part `name`."""
+    pattern = rf"(<!-- begin {name}: [^\n]* -->\n)(.*?)(<!-- end {name} -->)"
+    new, count = re.subn(pattern, lambda found: f"{found[1]}\n{content}\n{found[3]}", text, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"the marks of the part `{name}` are there {count} times; once is right")
+    return new
+
+
+def main(arguments: list[str]) -> int:
+    """Write every part; with `--check`, only say which are out of date."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    stale = []
+    for name, (page, make) in PARTS.items():
+        path = DOCS / page
+        text = path.read_text("utf-8")
+        new = renewed(text, name, make())
+        if new != text:
+            stale.append(f"docs/{page}: the part `{name}`")
+            if not arguments:
+                path.write_text(new, "utf-8")
+    for what in stale:
+        print(f"{what} {'is out of date; run python scripts/docs.py' if arguments else 'is written anew'}")
+    return bool(stale and arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
