@@ -245,8 +245,10 @@ class ServerConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: answer 408 to a request that does not come, else close."""
-        if self._closing or (self._current is None and not self._parser.in_head):
+        if self._closing:
             self.abort()
+        elif self._current is None and not self._parser.in_head:
+            self._close()  # not a reset: the kernel may still be delivering the last answer
         else:
             self._refuse(RequestTimeout("The request did not come whole in time; send it again."))
 
