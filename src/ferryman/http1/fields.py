@@ -100,7 +100,11 @@ class FieldReader:
         fields = Fields(block, kept, found, repeated)
         connection = found.get(b"connection", b"close")
         if connection.lower() not in _CONNECTION_OPTIONS or b"connection" in repeated:
-            fields.kept = without(kept, list_tokens(fields.values(b"connection")))
+            nominated = list_tokens(fields.values(b"connection")) - self._dropped
+            fields.kept = without(kept, nominated)
+            fields.repeated = [name for name in repeated if name not in nominated]
+            for name in nominated:
+                found.pop(name, None)
         return fields
 
 

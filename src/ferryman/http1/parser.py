@@ -75,9 +75,9 @@ class RequestParser:
         self._unread = b""
 
     def close(self) -> None:
-        """Break the reference cycle with llhttp, which would wait for the garbage collector."""
+        """Break the reference cycles with llhttp and the connection, or they wait for the collector."""
         self.stop()
-        del self._llhttp, self.on_body
+        del self._llhttp, self._events, self.on_body
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes.

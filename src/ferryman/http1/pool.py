@@ -144,17 +144,18 @@ class Pool:
         await self._tasks.close()
 
     async def _connect(self, waiter: ConnectionWaiter) -> None:
+        slot = _Slot(self)
         try:
             async with asyncio.timeout(self.limits.connect_seconds):
-                connection = await self._dial()
+                connection = await self._dial(slot)
         except Exception as error:
-            self._open -= 1
+            slot.release()
             waiter.on_connect_failed(connect_error(error, self.origin, self.limits.connect_seconds))
             if not isinstance(error, OSError | ssl.CertificateError):
                 raise  # a mistake of ours, which the task's owner logs
             return
         except asyncio.CancelledError:
-            self._open -= 1
+            slot.release()
             raise
         self.opened_total += 1
         if connection.usable:
@@ -166,21 +167,41 @@ class Pool:
                 )
             )
 
-    async def _dial(self) -> ClientConnection:
+    async def _dial(self, slot: _Slot) -> ClientConnection:
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
         if isinstance(loop, asyncio.BaseEventLoop):  # uvloop tries one address after the other
             options["happy_eyeballs_delay"] = 0.25  # RFC 8305, section 8
         _, connection = await loop.create_connection(
-            self._connection, self.origin.host, self.origin.port, ssl=self._tls, **options
+            lambda: ClientConnection(self.give_back, slot.release, self._reader),
+            self.origin.host,
+            self.origin.port,
+            ssl=self._tls,
+            **options,
         )
         return connection
 
-    def _connection(self) -> ClientConnection:
-        return ClientConnection(self.give_back, self._closed, self._reader)
-
-    def _closed(self) -> None:
+    def _freed(self) -> None:
         self._open -= 1
+
+
+class _Slot:
+    """One place among the connections of a pool, given back once.
+
+    A connect that is given up in the moment in which it succeeds ends twice: as a failed attempt,
+    and as a connection that closes.
+    """
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool: Pool | None = pool
+
+    def release(self) -> None:
+        """Give the place back; only the first call counts."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool._freed()  # noqa: SLF001  # the pool's own helper
 
 
 def connect_error(error: Exception, origin: Origin, connect_seconds: float) -> RelayError:

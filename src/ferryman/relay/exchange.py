@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+import structlog
+
 from ferryman.errors import (
     BodyTooLarge,
     InternalError,
@@ -26,12 +28,14 @@ from ferryman.model import Call, Ended, Entry, Principal
 from ferryman.relay.authenticate import authenticate
 from ferryman.relay.forward import connection_lost, may_ask_again
 from ferryman.relay.line import Line
-from ferryman.relay.meter import Meter, NoMeter, meter_for
+from ferryman.relay.meter import Meter, NoMeter, Reading, meter_for
 from ferryman.relay.prepare import prepare
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import Route, route, shown
 from ferryman.wire.names import REQUEST_ID, SESSION
 from ferryman.wire.request import read_call
+
+log = structlog.get_logger("ferryman.relay")
 
 SMALL_BODY_BYTES = 65_536
 """A refused request's body up to this size is read to its end, so that the connection can go on."""
@@ -349,35 +353,41 @@ class Exchange:
         reading = self.meter.reading()
         if ended is Ended.DONE and reading.fault is not None:
             ended, self.error = Ended.UPSTREAM_ERROR, reading.fault
+        entry = self._entry(ended, reading)
+        try:
+            self.line.record(entry)
+        except Exception:
+            # Whatever it is, the client must not wait for ever because of it.
+            log.exception("record lost", id=self.id)
+
+    def _entry(self, ended: Ended, reading: Reading) -> Entry:
         now = self.line.clock.monotonic()
         head = self.response_head
         principal = self.principal
-        self.line.record(
-            Entry(
-                id=self.id,
-                started_at=datetime.fromtimestamp(self.started_at, UTC),
-                method=self.request.method.decode(),
-                path=self.route.path or shown(self.request.target),
-                ended=ended,
-                principal=principal.kind if principal is not None else None,
-                credential=principal.credential_kind if principal is not None else None,
-                session_id=self.request.fields.text(SESSION),
-                model=self.call.model,
-                stream=self.call.stream is True,
-                status=self.status,
-                error=self.error,
-                upstream_request_id=head.fields.text(REQUEST_ID) if head is not None else None,
-                attempts=self.attempts,
-                usage=reading.usage,
-                usage_complete=reading.complete,
-                request_bytes=self.body_bytes,
-                response_bytes=self.response_bytes,
-                time_to_first_byte_seconds=round(self.answered_at - self.started, 6)
-                if head is not None
-                else None,
-                duration_seconds=round(now - self.started, 6),
-                overhead_seconds=round(self.overhead_seconds, 6) if self.attempts else None,
-            )
+        return Entry(
+            id=self.id,
+            started_at=datetime.fromtimestamp(self.started_at, UTC),
+            method=self.request.method.decode(),
+            path=self.route.path or shown(self.request.target),
+            ended=ended,
+            principal=principal.kind if principal is not None else None,
+            credential=principal.credential_kind if principal is not None else None,
+            session_id=self.request.fields.text(SESSION),
+            model=self.call.model,
+            stream=self.call.stream is True,
+            status=self.status,
+            error=self.error,
+            upstream_request_id=head.fields.text(REQUEST_ID) if head is not None else None,
+            attempts=self.attempts,
+            usage=reading.usage,
+            usage_complete=reading.complete,
+            request_bytes=self.body_bytes,
+            response_bytes=self.response_bytes,
+            time_to_first_byte_seconds=round(self.answered_at - self.started, 6)
+            if head is not None
+            else None,
+            duration_seconds=round(now - self.started, 6),
+            overhead_seconds=round(self.overhead_seconds, 6) if self.attempts else None,
         )
 
 

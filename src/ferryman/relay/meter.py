@@ -71,11 +71,11 @@ def meter_for(head: ResponseHead) -> Meter:
     coding = b",".join(head.fields.values(_CODING)).lower()
     if coding in {b"", b"identity"}:
         return meter
-    return GzipMeter(meter) if coding == b"gzip" else NoMeter()
+    return GzipMeter(meter) if coding == b"gzip" else NoMeter(complete=False)
 
 
 class NoMeter:
-    """Sees nothing: for answers without usage, and for those that have not begun."""
+    """Sees nothing: for answers without usage, those that have not begun, and those we cannot read."""
 
     __slots__ = ("_complete",)
     over = False
@@ -161,15 +161,17 @@ class StreamMeter:
 class GzipMeter:
     """Decodes for another meter; the client gets the compressed bytes."""
 
-    __slots__ = ("_decoded_bytes", "_decoder", "_inner", "_lost", "_whole")
+    __slots__ = ("_decoded_bytes", "_decoder", "_inner", "_lost", "_member_bytes", "_members", "_padded")
     at_boundary = False
 
     def __init__(self, inner: Meter) -> None:
         self._inner = inner
         self._decoder = zlib.decompressobj(wbits=31)  # gzip with its header
         self._decoded_bytes = 0
+        self._member_bytes = 0  # decoded of the member at hand
+        self._members = 0  # that came whole
         self._lost = False
-        self._whole = False
+        self._padded = False
 
     @property
     def over(self) -> bool:
@@ -178,14 +180,15 @@ class GzipMeter:
 
     def feed(self, data: bytes) -> None:
         """Decode piece by piece, so that a small input cannot become a large one at once."""
-        while data and not self._lost:
+        while data and not self._lost and not self._padded:
             try:
                 piece = self._decoder.decompress(data, _DECODED_PIECE_BYTES)
             except zlib.error:
-                self._lost = not self._whole  # padding behind a whole member is harmless
-                self._whole = False
+                self._padded = bool(self._members) and not self._member_bytes  # which is harmless
+                self._lost = not self._padded
                 return
             self._decoded_bytes += len(piece)
+            self._member_bytes += len(piece)
             if self._decoded_bytes > MAX_DECODED_BYTES:
                 self._lost = True
                 return
@@ -194,7 +197,8 @@ class GzipMeter:
             if self._decoder.eof:
                 data = self._decoder.unused_data  # gzip members may follow one another
                 self._decoder = zlib.decompressobj(wbits=31)
-                self._whole = True
+                self._members += 1
+                self._member_bytes = 0
 
     def reading(self) -> Reading:
         """The inner meter's, complete only if all could be decoded."""

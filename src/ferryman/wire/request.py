@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ferryman.model import Call
+from ferryman.wire.usage import UNREADABLE
 
 _decode = msgspec.json.Decoder(Call).decode
 
@@ -16,5 +17,5 @@ def read_call(body: bytes) -> Call:
     """
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return Call()

@@ -51,6 +51,8 @@ class MessageStream:
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
+        if not data:
+            return
         if self._after_cr or data.find(b"\r") >= 0:
             data = self._with_lf(data)
         if self._carry:

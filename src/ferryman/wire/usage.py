@@ -28,9 +28,12 @@ class _LooseAnswer(msgspec.Struct, gc=False):
 
 class _LooseEvent(msgspec.Struct, gc=False):
     type: object = None
-    message: _LooseAnswer | None = None
-    usage: dict[str, object] | None = None
+    message: object = None
+    usage: object = None
 
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises at hostile bytes; the last at deep nesting."""
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -46,11 +49,11 @@ def usage_of_answer(body: bytes) -> Usage | None:
     """The top-level `usage` of a JSON answer, `None` if it has none or isn't a JSON object."""
     try:
         return _decode_answer(body).usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         pass
     try:
         loose = _decode_loose_answer(body).usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return None if loose is None else _salvage(loose)
 
@@ -59,25 +62,34 @@ def usage_of_event(data: bytes) -> tuple[str, Usage] | None:
     """Type and `usage` of a `message_start` or `message_delta`; `None` for every other event."""
     try:
         event = _decode_event(data)
-        kind, usage = event.type, event.message.usage if event.message is not None else event.usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        try:
-            odd = _decode_loose_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        kind = odd.type if isinstance(odd.type, str) else None
-        loose = odd.message.usage if odd.message is not None else odd.usage
-        usage = None if loose is None else _salvage(loose)
+        kind, usage = event.type, event.usage
+        if kind == "message_start":
+            usage = event.message.usage if event.message is not None else None
+    except UNREADABLE:
+        return _usage_of_odd_event(data)
     if kind not in {"message_start", "message_delta"} or usage is None:
         return None
     return kind, usage
+
+
+def _usage_of_odd_event(data: bytes) -> tuple[str, Usage] | None:
+    try:
+        odd = _decode_loose_event(data)
+    except UNREADABLE:
+        return None
+    usage = odd.usage
+    if odd.type == "message_start":
+        usage = odd.message.get("usage") if isinstance(odd.message, dict) else None
+    if odd.type not in ("message_start", "message_delta") or not isinstance(usage, dict):
+        return None
+    return str(odd.type), _salvage(usage)
 
 
 def type_of_event(data: bytes) -> str | None:
     """The `type` of an event's data, `None` if it has none."""
     try:
         return _decode_type(data).type
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -85,11 +97,11 @@ def usage_of_object(data: bytes) -> Usage | None:
     """A `usage` object by itself, `None` if it isn't one."""
     try:
         return _decode_usage(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         pass
     try:
         return _salvage(_decode_object(data))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
