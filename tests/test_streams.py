@@ -227,6 +227,19 @@ def test_record_is_made_before_the_client_can_know_of_the_end(line: Bench) -> No
     assert len(gateway.entries) == 1
 
 
+def test_upstream_lost_behind_the_last_event_spoils_nothing(line: Bench) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.begin_stream()
+        connection.chunk(START + END)
+        connection.reset()
+
+    gateway, _ = line.pair(script)
+    with RawClient(gateway.port) as client:
+        assert client.ask(ASK).body == START + END
+    assert gateway.entry().ended == "done"
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_slow_client_makes_the_upstream_wait(line: Bench, loop: str) -> None:
     total = 64 << 20

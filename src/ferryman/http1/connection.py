@@ -220,8 +220,15 @@ class ServerConnection(asyncio.Protocol):
         if end:
             self._answer_ended()
 
-    def break_off(self, event: bytes) -> None:
-        """Send a last event, if the answer is chunked, and close without a clean end."""
+    def break_off(self, event: bytes, *, whole: bool) -> None:
+        """Send a last event, if the answer is chunked, and close without a clean end.
+
+        With `whole` the answer's own end has gone out before: then there is nothing left to say, and
+        the chunks end as they should have.
+        """
+        if whole and self._chunked:
+            self.write(b"", end=True)
+            return
         if not event or not self._chunked:
             self.abort()
             return

@@ -323,7 +323,8 @@ class Exchange:
         self.error = error.message
         if self.answered:
             self.settle(ended)
-            self.client.break_off(error_event(error, self.id) if self.meter.at_boundary else b"")
+            event = error_event(error, self.id) if self.meter.at_boundary else b""
+            self.client.break_off(event, whole=self.meter.over)
             return
         self.answered = True
         self.status = error.status
