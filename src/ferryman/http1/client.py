@@ -191,7 +191,13 @@ class ClientConnection(asyncio.Protocol):
                 self._fail(cause)
                 return
             self._keep_alive = False  # the answer was whole; what follows it is not ours
-        self._deliver(receiver)
+        try:
+            self._deliver(receiver)
+        except Exception:
+            log.exception("answer failed")
+            self.abort()
+            ours = InternalError("Ferryman failed at this answer; its log says where.")
+            receiver.on_upstream_lost(ours, fresh=self._uses == 1, answered=True)
 
     def _feed_head(self, data: bytes) -> bytes:
         """Feed up to the end of a head; what is left of `data`.
@@ -283,20 +289,9 @@ class ClientConnection(asyncio.Protocol):
                 self._on_idle(self)
             elif self._transport is not None:
                 self._transport.close()
-            self._hand_over(receiver, head, data, end=True)
+            receiver.on_response(head, data, end=True)
         elif head is not None or data:
-            self._hand_over(receiver, head, data, end=False)
-
-    def _hand_over(
-        self, receiver: ResponseReceiver, head: ResponseHead | None, data: bytes, *, end: bool
-    ) -> None:
-        try:
-            receiver.on_response(head, data, end=end)
-        except Exception:
-            log.exception("answer failed")
-            self.abort()
-            error = InternalError("Ferryman failed at this answer; its log says where.")
-            receiver.on_upstream_lost(error, fresh=self._uses == 1, answered=True)
+            receiver.on_response(head, data, end=False)
 
     def _fail(self, error: Exception) -> None:
         receiver = self._receiver

@@ -93,7 +93,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._current is None and not self._parser.in_head:
+        if self._current is None and not self._parser.unread:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
         try:
             self._parser.feed(data)
@@ -296,7 +296,10 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._server.draining:
             self._close()
             return
-        self._rest()
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._rest()
+        else:
+            self.deadline = self._server.monotonic() + self._server.limits.idle_seconds
         if self._waiting:
             # Not called from here: answers given at once would recurse once per waiting request.
             asyncio.get_running_loop().call_soon(self._serve_waiting)

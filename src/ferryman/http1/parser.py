@@ -47,8 +47,8 @@ class RequestParser:
         "_repeated",
         "_stopped",
         "_tail",
-        "_unread",
         "on_body",
+        "unread",
     )
 
     def __init__(self, events: RequestEvents, reader: FieldReader, head_bytes: int) -> None:
@@ -58,7 +58,7 @@ class RequestParser:
         self._head_bytes = head_bytes
         self._repeated: RepeatedHead | None = None
         self._stopped = False
-        self._unread = b""  # the head, as far as it has come
+        self.unread = b""  # the head, as far as it has come
         self._left = 0  # bytes of the body still to come; 0 in the head
         self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
         self.on_body = events.on_body  # llhttp calls it directly
@@ -67,12 +67,12 @@ class RequestParser:
     @property
     def in_head(self) -> bool:
         """A head has begun to come."""
-        return bool(self._unread)
+        return bool(self.unread)
 
     def stop(self) -> None:
         """Take no more, and let go of what refers to us: llhttp holds bound methods."""
         self._stopped = True
-        self._unread = b""
+        self.unread = b""
 
     def close(self) -> None:
         """Break the reference cycles with llhttp and the connection, or they wait for the collector."""
@@ -100,8 +100,8 @@ class RequestParser:
 
     def _feed_head(self, data: bytes) -> bytes:
         """Feed up to the end of the head; what is left of `data`."""
-        began = len(self._unread)
-        self._unread = head = self._unread + data if began else data
+        began = len(self.unread)
+        self.unread = head = self.unread + data if began else data
         end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
         if end == 3:
             end = len(head)
@@ -111,11 +111,11 @@ class RequestParser:
             self._llhttp.feed_data(data)
             rest = b""
         else:
-            self._unread = head[:end]
+            self.unread = head[:end]
             self._llhttp.feed_data(data[: end - began])
             rest = data[end - began :]
-        if not self._unread.strip(b"\r\n"):
-            self._unread = b""  # blank lines before a request (RFC 9112, section 2.2)
+        if self.unread and not self.unread.strip(b"\r\n"):
+            self.unread = b""  # blank lines before a request (RFC 9112, section 2.2)
         return rest
 
     def _feed_body(self, data: bytes) -> bytes:
@@ -143,7 +143,7 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """Check the head, and tell of it."""
-        head, self._unread = self._unread.lstrip(b"\r\n"), b""
+        head, self.unread = self.unread.lstrip(b"\r\n"), b""
         request = self._repeated.read(head) if self._repeated is not None else None
         if request is None:
             request = read_head(head, self._reader)
