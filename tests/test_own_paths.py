@@ -119,3 +119,17 @@ def test_readiness_is_lost_while_draining(line: Bench) -> None:
         stopping.result(10)
     assert (answer.status, json.loads(answer.body)["status"]) == (503, "draining")
     assert answer.values(b"connection") == [b"close"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/foo?key=SECRET", b"/v1/m?key=SECRET#f", b"http://u:SECRET@h/foo", b"/v1/messages?a=SECRET#f"],
+)
+def test_query_and_user_of_a_refused_target_are_told_to_nobody(line: Bench, target: bytes) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        answer = client.ask(post(b"{}", path=target))
+    assert answer.status in {400, 404}
+    assert b"SECRET" not in answer.body
+    assert "SECRET" not in repr(gateway.entry())
+    assert upstream.requests == []

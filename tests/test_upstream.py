@@ -324,3 +324,50 @@ def test_untrusted_or_misnamed_tls_upstream_is_502(
     assert answer.status == 502
     assert "its certificate is not trusted" in message_of(answer)
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"HTTP/1.1 099 X\r\nContent-Length: 6\r\n\r\nFORGED", id="status-below-100"),
+        pytest.param(b"HTTP/1.1 103 X\r\n\r\n" * 50, id="interim-answers-without-end"),
+    ],
+)
+def test_answer_with_an_impossible_status_is_502(line: Bench, data: bytes) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.send(data)
+        connection.wait_closed()
+
+    gateway, _ = line.pair(script)
+    with RawClient(gateway.port) as client:
+        assert client.ask(get()).status == 502
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\r\n\r\n"])
+def test_blank_lines_before_an_answer_are_not_part_of_it(line: Bench, blank: bytes) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.send(blank + b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{}")
+        connection.wait_closed()
+
+    gateway, _ = line.pair(script)
+    with RawClient(gateway.port) as client:
+        answer = client.ask(get())
+    assert (answer.body, answer.values(b"x-a")) == (b"{}", [b"b"])
+    assert answer.raw == b"HTTP/1.1 200 OK"
+
+
+def test_beginning_of_a_second_answer_makes_the_connection_unusable(line: Bench) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        if connection.number == 1:
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Le")
+            connection.request()
+        connection.answer(b"mine")
+
+    gateway, upstream = line.pair(script)
+    with RawClient(gateway.port) as client:
+        assert client.ask(get()).body == b"{}"
+        assert client.ask(get()).body == b"mine"
+    assert upstream.accepted == 2

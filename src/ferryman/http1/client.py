@@ -24,6 +24,10 @@ MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
 
+MAX_INTERIM = 16
+"""1xx answers before the final one; servers send one or two."""
+
+
 class ResponseHead(msgspec.Struct, eq=False):
     """Status and headers of a final response.
 
@@ -66,6 +70,7 @@ class ClientConnection(asyncio.Protocol):
         "_ends_with_connection",
         "_head",
         "_in_head",
+        "_interim",
         "_keep_alive",
         "_on_closed",
         "_on_idle",
@@ -109,6 +114,7 @@ class ClientConnection(asyncio.Protocol):
         self._ends_with_connection = False
         # Per response.
         self._in_head = False
+        self._interim = 0  # 1xx answers before the final one
         self._unread = b""  # the head, as far as it has come
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
@@ -136,6 +142,7 @@ class ClientConnection(asyncio.Protocol):
         self._bodiless = bodiless
         self._answered = self._done = self._keep_alive = self._ends_with_connection = False
         self._in_head = True
+        self._interim = 0
         self._unread = b""
         self._uses += 1
         self.idle_deadline = math.inf
@@ -241,13 +248,21 @@ class ClientConnection(asyncio.Protocol):
 
     # ── the parser's side ──
 
+    def on_message_begin(self) -> None:
+        """Something follows a whole answer: whatever it is, nobody asked for it."""
+        if self._done:
+            self._keep_alive = False
+
     def on_headers_complete(self) -> None:
         """Decide how the body is framed; a 1xx is not the answer yet (RFC 9110, section 15.2)."""
         if self._done:
             raise UpstreamInvalid("The upstream sent a second answer.")
-        raw, self._unread = self._unread, b""
+        raw, self._unread = self._unread.lstrip(b"\r\n"), b""
         status = self._parser.get_status_code()
         if status < 200:
+            self._interim += 1
+            if status < 100 or self._interim > MAX_INTERIM:
+                raise UpstreamInvalid(f"The upstream's answer has a status that cannot be: {status}.")
             return
         self._in_head = False
         fields = self._reader.read(raw[raw.index(b"\r\n") : -4])
@@ -285,7 +300,9 @@ class ClientConnection(asyncio.Protocol):
             self._pieces = []
         if self._done:
             self._receiver = None
-            if self._keep_alive:
+            # With a part of our request still unsent, the next one would stand behind it.
+            unsent = self._transport is not None and self._transport.get_write_buffer_size()
+            if self._keep_alive and not unsent:
                 self._on_idle(self)
             elif self._transport is not None:
                 self._transport.close()

@@ -93,7 +93,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._current is None and not self._parser.unread:
+        if self._current is None and not self._parser.unread and not self._closing:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
         try:
             self._parser.feed(data)
@@ -315,7 +315,9 @@ class ServerConnection(asyncio.Protocol):
         self.deadline = self._server.monotonic() + seconds
 
     def _serve_waiting(self) -> None:
-        if self._transport is None or self._current is not None or self._blocked or not self._waiting:
+        if self._transport is None or self._closing or not self._waiting:
+            return
+        if self._current is not None or self._blocked:
             return
         request = self._waiting.popleft()
         if not self._waiting:

@@ -100,6 +100,10 @@ class RequestParser:
 
     def _feed_head(self, data: bytes) -> bytes:
         """Feed up to the end of the head; what is left of `data`."""
+        if not self.unread:
+            data = data.lstrip(b"\r\n")  # blank lines before a request (RFC 9112, section 2.2)
+            if not data:
+                return b""
         began = len(self.unread)
         self.unread = head = self.unread + data if began else data
         end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
@@ -114,8 +118,6 @@ class RequestParser:
             self.unread = head[:end]
             self._llhttp.feed_data(data[: end - began])
             rest = data[end - began :]
-        if self.unread and not self.unread.strip(b"\r\n"):
-            self.unread = b""  # blank lines before a request (RFC 9112, section 2.2)
         return rest
 
     def _feed_body(self, data: bytes) -> bytes:
@@ -130,20 +132,24 @@ class RequestParser:
         return data[left:]
 
     def _feed_chunks(self, data: bytes) -> bytes:
-        """Feed up to where a chunked body may end, which is always behind a blank line."""
+        """Feed up to where a chunked body ends, which is always behind a blank line; what is left."""
         seen = self._tail + data
-        end = seen.find(b"\r\n\r\n") + 4 - len(self._tail)
-        if end < 4 - len(self._tail):
-            end = len(data)
-        self._tail = seen[: len(self._tail) + end][-3:]
-        self._llhttp.feed_data(data[:end])
-        return data[end:]
+        at = len(self._tail)
+        search = 0
+        while self._left == _CHUNKED and at < len(seen):
+            end = seen.find(b"\r\n\r\n", search) + 4
+            if end == 3:
+                end = len(seen)
+            self._llhttp.feed_data(seen[at:end])
+            at, search = end, end - 3
+        self._tail = seen[-3:] if self._left == _CHUNKED else b""
+        return seen[at:]
 
     # ── llhttp's side ──
 
     def on_headers_complete(self) -> None:
         """Check the head, and tell of it."""
-        head, self.unread = self.unread.lstrip(b"\r\n"), b""
+        head, self.unread = self.unread, b""
         request = self._repeated.read(head) if self._repeated is not None else None
         if request is None:
             request = read_head(head, self._reader)

@@ -13,6 +13,8 @@ MAX_HEADERS = 200
 DROPPED = NOT_PASSED_ON | {b"host", b"expect"}
 """What a request says to us alone, whatever it asks for."""
 
+_MAX_LENGTH_DIGITS = 19  # of 2**63, as much as a file can have
+
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
 
@@ -73,6 +75,8 @@ def _check_fields(request: Request) -> None:
     if b"host" not in found and not request.http10:
         raise InvalidRequest("A request needs a `Host` header.")
     if (length := found.get(b"content-length")) is not None:
+        if len(length) > _MAX_LENGTH_DIGITS:
+            raise InvalidRequest("`Content-Length` has more digits than any length needs.")
         request.length = int(length)
     if (coding := found.get(b"transfer-encoding")) is not None:
         if coding.lower() != b"chunked" or request.http10:

@@ -208,6 +208,8 @@ class Exchange:
         if self.route.metered:
             self.meter = _NOT_BEGUN  # from here on the upstream may charge for it
         connection.send(self.head, self.body, self, bodiless=self.request.method == b"HEAD")
+        if self.client_blocked:
+            connection.pause_reading()
         self.sent_at = self.line.clock.monotonic()
         self.overhead_seconds = self.sent_at - self.ready_at
         self.deadline = self.sent_at + self.line.limits.first_byte_seconds
@@ -374,7 +376,7 @@ class Exchange:
             principal=principal.kind if principal is not None else None,
             credential=principal.credential_kind if principal is not None else None,
             session_id=self.request.fields.text(SESSION),
-            model=self.call.model,
+            model=self.call.model and self.call.model[:200],
             stream=self.call.stream is True,
             status=self.status,
             error=self.error,

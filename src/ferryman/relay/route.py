@@ -52,7 +52,7 @@ def route(request: Request) -> Route:
     """
     path, mark, query = request.target.partition(b"?")
     known = _KNOWN.get(path)
-    if known is not None and request.method == b"POST":
+    if known is not None and request.method == b"POST" and query.find(b"#") < 0:
         return known._replace(target=known.target + mark + query) if mark else known
     if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
         path = path[absolute.end() :] or b"/"
@@ -90,7 +90,10 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
 
 
 def shown(path: bytes) -> str:
-    """`path` for people and records: ASCII, and not endless."""
+    """`path` for people and records: ASCII, not endless, without query, host and what stands before it."""
+    path = path.partition(b"?")[0].partition(b"#")[0]
+    if absolute := _ABSOLUTE.match(path):
+        path = path[absolute.end() :]
     return path[:200].decode("ascii", "backslashreplace")
 
 

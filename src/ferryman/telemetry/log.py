@@ -102,7 +102,8 @@ def printable(text: str) -> str:
 
 def json_line(entry: Entry) -> bytes:
     """`entry` as one line of JSON."""
-    return _encode(entry) + b"\n"
+    # Line breaks can only be white space within `iterations`, which are kept as they came.
+    return _encode(entry).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
 
 def text_line(entry: Entry) -> bytes:
