@@ -117,7 +117,7 @@ class ServerConnection(asyncio.Protocol):
             self._handler.on_client_ready()
             return
         if self._current is None and not self._closing:
-            self._rest()
+            self._allow(self._server.limits.idle_seconds)
         self._serve_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -296,17 +296,10 @@ class ServerConnection(asyncio.Protocol):
         if self._closing or self._server.draining:
             self._close()
             return
-        if self._transport is not None and self._transport.get_write_buffer_size():
-            self._rest()
-        else:
-            self.deadline = self._server.monotonic() + self._server.limits.idle_seconds
+        self._allow(self._server.limits.idle_seconds)
         if self._waiting:
             # Not called from here: answers given at once would recurse once per waiting request.
             asyncio.get_running_loop().call_soon(self._serve_waiting)
-
-    def _rest(self) -> None:
-        """Between requests: wait for the next, or for the client to read the rest of the last answer."""
-        self._allow(self._server.limits.idle_seconds)
 
     def _allow(self, seconds: float) -> None:
         """Set the deadline; a client that still has something to read gets the time of a slow reader."""
