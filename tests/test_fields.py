@@ -254,7 +254,7 @@ def test_head_that_is_recognised_is_what_reading_it_anew_gives(data: st.DataObje
     again = repeated.read(second)
     if again is not None:
         assert facts(again) == facts(read_head(second, READER))
-        assert (again.waiting, again.complete) == ([], False)
+        assert not again.complete
 
 
 @given(number=NUMBERS, spaces=st.tuples(SPACES, SPACES), line=st.sampled_from([b"x-api-key: one", b"b: c"]))
@@ -275,16 +275,6 @@ def test_head_without_a_length_is_recognised_only_as_it_was() -> None:
     assert repeated.read(first) is not None
     for other in (b"a: c", b"a: bb", b"content-length: 5", b"x-api-key: one"):
         assert repeated.read(head_of(b"Host: g", other, first=b"GET /v1/models HTTP/1.1")) is None
-
-
-def test_body_parts_that_wait_are_not_shared_between_repeated_requests() -> None:
-    first = head_of(b"Host: g", b"Content-Length: 5")
-    repeated = RepeatedHead(first, read_head(first, READER))
-    one, two = repeated.read(first), repeated.read(first)
-    assert one is not None
-    assert two is not None
-    one.waiting.append(b"x")
-    assert two.waiting == []
 
 
 # ── on a connection ──

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from tests.conftest import Bench
-from tests.support.gateway import HeldClock
+from tests.support.edge import Connection
+from tests.support.gateway import Gateway, HeldClock
 from tests.support.raw import RawClient, get, post
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: g\r\n"
@@ -59,12 +62,11 @@ AMBIGUOUS = [
     pytest.param(b"GET  /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", id="two-spaces"),
     pytest.param(b"GET /v1/mod els HTTP/1.1\r\nHost: a\r\n\r\n", id="space-in-path"),
     pytest.param(b"GET v1/models HTTP/1.1\r\nHost: a\r\n\r\n", id="no-slash"),
-    pytest.param(b"CONNECT api.anthropic.com:443 HTTP/1.1\r\nHost: a\r\n\r\n", id="connect"),
     pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="http-2-preface"),
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="tls-hello"),
     pytest.param(
         b"GET /v1/models HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-        id="upgrade",
+        id="websocket",
     ),
 ]
 
@@ -97,6 +99,33 @@ def test_other_http_version_is_505(line: Bench, first: bytes) -> None:
         assert client.ask(first + b"\r\nHost: g\r\n\r\n").status == 505
         assert client.read_to_end() == b""
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("first", [b"CONNECT api.anthropic.com:443", b"TRACE /v1/models"])
+def test_method_that_is_not_served_is_405(line: Bench, first: bytes) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        answer = client.ask(first + b" HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert (answer.status, answer.values(b"allow")) == (
+        405,
+        [b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"],
+    )
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_offer_of_http_2_is_declined_by_ignoring_it(line: Bench, size: int) -> None:
+    """Java's own client makes it with each first request."""
+    gateway, upstream = line.pair()
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    data = post(b'{"model":"m"}', headers=offer) + get(headers=offer)
+    with RawClient(gateway.port) as client:
+        for at in range(0, len(data), size):
+            client.send(data[at : at + size])
+        assert [client.response().status, client.response().status] == [200, 200]
+    assert [request.body for request in upstream.requests] == [b'{"model":"m"}', b""]
+    for request in upstream.requests:
+        assert request.values(b"upgrade") == request.values(b"http2-settings") == []
 
 
 def test_asterisk_is_no_path_here(line: Bench) -> None:
@@ -142,7 +171,44 @@ def test_pipelined_rubbish_does_not_spoil_the_answer_before_it(line: Bench) -> N
     with RawClient(gateway.port) as client:
         client.send(post(b"{}") + b"rubbish\r\n\r\n")
         assert client.response().body == b'{"ok":true}'
+        assert client.response().status == 400
         assert client.read_to_end() == b""
+
+
+def test_pipelined_requests_before_the_last_one_are_all_answered(line: Bench) -> None:
+    gateway, _ = line.pair()
+    with RawClient(gateway.port) as client:
+        client.send(get() * 3 + get(headers=b"Connection: close\r\n") + get())
+        answers = [client.response() for _ in range(4)]
+        assert client.read_to_end() == b""
+    assert [answer.values(b"connection") for answer in answers] == [[], [], [], [b"close"]]
+
+
+def sweep_until_ended(gateway: Gateway) -> None:
+    deadline = time.monotonic() + 10
+    while not gateway.entries:
+        assert time.monotonic() < deadline
+        gateway.pass_time(0)
+
+
+def test_client_that_leaves_with_requests_waiting_is_noticed(line: Bench, clock: HeldClock) -> None:
+    """Also with more of them than are read ahead: then nobody reads its end, and the sweep looks for it."""
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.wait_closed()
+
+    for early in (get(), get(b"/v1/" + b"x" * 8_000) * 14):
+        gateway, upstream = line.pair(script, clock=clock)
+        (server, requests) = (gateway.worker.server, upstream.requests)
+        with RawClient(gateway.port) as client:
+            client.send(get())
+            gateway.until(partial(list, requests))
+            client.send(early)
+            if len(early) > 100_000:
+                gateway.until(lambda: any(c.unread_socket() for c in server.connections))  # noqa: B023
+        sweep_until_ended(gateway)
+        assert gateway.entry().ended == "client_gone"
 
 
 def test_connection_close_of_the_client_is_honoured(line: Bench) -> None:

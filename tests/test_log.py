@@ -17,8 +17,9 @@ import structlog
 from hypothesis import given, strategies
 
 from ferryman.model import Ended, Entry, Usage
-from ferryman.telemetry import log as module
+from ferryman.telemetry import writer as module
 from ferryman.telemetry.log import FLUSH_SECONDS, LineLog, configure, json_line, text_line
+from ferryman.telemetry.writer import BackgroundWriter
 
 ENTRY = Entry(
     id="019d0000-0000-7000-8000-000000000001",
@@ -189,7 +190,7 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
 def test_lines_arrive_in_order_and_together(pipe: Pipe) -> None:
     """One call of the loop for all that came meanwhile, and one write."""
     loop = Loop()
-    lines = LineLog(pipe.stream, render=id_line, call_later=loop.call_later)
+    lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=id_line, call_later=loop.call_later)
     for number in range(100):
         lines.write(numbered(number))
     assert len(loop.due) == 1
@@ -209,7 +210,7 @@ def test_slow_reader_stops_nobody_and_what_waits_is_bounded(pipe: Pipe) -> None:
     """Half as much again as may wait is written to a pipe that nobody reads, without waiting."""
     long = b"x" * 65_535 + b"\n"
     count = module.MAX_PENDING_BYTES * 3 // 2 // len(long)
-    lines = LineLog(pipe.stream, render=lambda _: long, call_later=Loop().call_later)
+    lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=lambda _: long, call_later=Loop().call_later)
     for _ in range(count):
         lines.write(ENTRY)
         lines.flush()
@@ -230,7 +231,7 @@ def test_slow_reader_stops_nobody_and_what_waits_is_bounded(pipe: Pipe) -> None:
 
 def test_lines_without_a_reader_are_counted(pipe: Pipe) -> None:
     loop = Loop()
-    lines = LineLog(pipe.stream, render=id_line, call_later=loop.call_later)
+    lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=id_line, call_later=loop.call_later)
     os.close(pipe.reading)
     for number in range(5):
         lines.write(numbered(number))
@@ -246,7 +247,7 @@ def test_stream_that_does_not_wait_loses_what_it_cannot_take(pipe: Pipe) -> None
     """A terminal that another program has set to O_NONBLOCK."""
     os.set_blocking(pipe.stream.fileno(), False)
     line = b"x" * 1_023 + b"\n"
-    lines = LineLog(pipe.stream, render=lambda _: line, call_later=Loop().call_later)
+    lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=lambda _: line, call_later=Loop().call_later)
     for _ in range(1_024):
         lines.write(ENTRY)
     configure(level="error", text=False)
@@ -258,7 +259,7 @@ def test_stream_that_does_not_wait_loses_what_it_cannot_take(pipe: Pipe) -> None
 
 def test_close_without_lines_ends_the_thread(pipe: Pipe) -> None:
     before = threading.active_count()
-    lines = LineLog(pipe.stream, render=id_line, call_later=Loop().call_later)
+    lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=id_line, call_later=Loop().call_later)
     assert threading.active_count() == before + 1
     lines.close()
     assert threading.active_count() == before
@@ -358,3 +359,17 @@ def test_messages_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "here"
     assert sys.stderr is not sys.stdout
+
+
+def test_messages_that_nobody_reads_stop_nobody_and_are_bounded(pipe: Pipe) -> None:
+    """Standard error is a pipe that its reader has forgotten: what does not fit is dropped."""
+    writer = BackgroundWriter(pipe.stream, "messages")
+    configure(level="info", text=False, writer=writer)
+    long = "x" * 65_536
+    for _ in range(module.MAX_PENDING_BYTES // len(long) * 2):
+        structlog.get_logger("test").info(long)
+    assert writer.dropped > 0
+    assert writer.pending_bytes <= module.MAX_PENDING_BYTES + 2 * len(long)
+    os.close(pipe.reading)
+    writer.close()
+    pipe.reading = os.dup(0)  # for the fixture to close

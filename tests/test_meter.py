@@ -17,6 +17,7 @@ from ferryman.model import Usage
 from ferryman.relay.meter import (
     HELD_ANSWER_BYTES,
     MAX_DECODED_BYTES,
+    MAX_DECODED_PER_READ_BYTES,
     WATCHED,
     GzipMeter,
     JsonMeter,
@@ -211,12 +212,20 @@ class Counting(NoMeter):
         self.largest_bytes = max(self.largest_bytes, len(data))
 
 
+def test_one_read_cannot_keep_the_loop_for_long() -> None:
+    counting = Counting()
+    meter = GzipMeter(counting)
+    meter.feed(gzip.compress(bytes(MAX_DECODED_PER_READ_BYTES * 2)))
+    assert counting.total_bytes <= MAX_DECODED_PER_READ_BYTES
+    assert not meter.reading().complete
+
+
 @pytest.mark.parametrize("count", [1, 40])
 def test_bomb_stops_at_the_cap_and_comes_in_small_pieces(count: int) -> None:
     bomb = gzip.compress(bytes(MAX_DECODED_BYTES // count + 100_000), 1) * count
     counting = Counting()
     meter = GzipMeter(counting)
-    for piece in cut(bomb, 65_536):
+    for piece in cut(bomb, 4_096):
         meter.feed(piece)
     assert MAX_DECODED_BYTES - 65_536 <= counting.total_bytes <= MAX_DECODED_BYTES
     assert counting.largest_bytes <= 65_536

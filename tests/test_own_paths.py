@@ -133,3 +133,14 @@ def test_query_and_user_of_a_refused_target_are_told_to_nobody(line: Bench, targ
     assert b"SECRET" not in answer.body
     assert "SECRET" not in repr(gateway.entry())
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+def test_body_of_a_request_for_an_own_path_is_read_and_dropped(line: Bench, size: int) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        for _ in range(2):
+            client.send(get(b"/health", headers=b"Content-Length: %d\r\n" % size) + b"x" * size)
+            assert client.response().body == b'{"status":"healthy"}'
+    assert upstream.accepted == 0
+    assert gateway.run(lambda: gateway.worker.line.held_bytes) == 0

@@ -28,6 +28,9 @@ END = (
 ASK = post(b'{"model":"m","stream":true}')
 
 
+ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+
+
 class Steps:
     """A stream that goes on when the test says so."""
 
@@ -84,7 +87,7 @@ def test_client_that_leaves_before_the_answer_ends_the_upstream(line: Bench) -> 
 
     gateway, upstream = line.pair(script)
     with RawClient(gateway.port) as client:
-        client.send(post(b"{}"))
+        client.send(post(b'{"stream":true}'))
         gateway.until(lambda: upstream.requests)
     assert closed.wait(1)
     entry = gateway.entry()
@@ -338,3 +341,16 @@ def test_next_request_waits_for_a_client_that_has_not_read_the_last_answer(line:
             response = client.response()
             assert len(response.body) == size
     assert len(upstream.requests) == 2
+
+
+def test_client_that_leaves_because_of_an_error_event_did_not_end_the_exchange(line: Bench) -> None:
+    """The official clients close their connection when they read one."""
+    steps = Steps(START, ERROR)
+    gateway, _ = line.pair(steps.script)
+    with RawClient(gateway.port) as client:
+        client.send(ASK)
+        for event in (START, ERROR):
+            steps.go.release()
+            client.read_until(event)
+    entry = gateway.entry()
+    assert (entry.ended, entry.error) == ("upstream_error", "the stream brought an error event")

@@ -234,3 +234,10 @@ def test_hostile_bytes_never_raise(data: bytes) -> None:
 )
 def test_hostile_json_never_raises(read: Callable[[bytes], object], data: bytes) -> None:
     read(data)
+
+
+def test_usage_beside_nesting_that_no_decoder_follows_is_found() -> None:
+    deep = b"[" * 5_000 + b"]" * 5_000
+    usage = usage_of_answer(b'{"content":%b,"usage":{"input_tokens":3,"output_tokens":4}}' % deep)
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (3, 4)

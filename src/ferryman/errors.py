@@ -5,6 +5,7 @@
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── NotFound                   404     not_found_error         no
+        ├── MethodNotAllowed           405     invalid_request_error   no
         ├── RequestTimeout             408     invalid_request_error   yes
         ├── BodyTooLarge               413     request_too_large       no
         ├── ExpectationFailed          417     invalid_request_error   no
@@ -71,6 +72,13 @@ class NotFound(RelayError):
 
     status = 404
     error_type = "not_found_error"
+
+
+class MethodNotAllowed(RelayError):
+    """CONNECT, or TRACE, which would show the upstream's credential to the client."""
+
+    status = 405
+    error_type = "invalid_request_error"
 
 
 class RequestTimeout(RelayError):
@@ -161,6 +169,8 @@ def error_body(error: RelayError, request_id: str) -> bytes:
 def error_headers(error: RelayError) -> list[tuple[bytes, bytes]]:
     """The headers that make the official clients do the right thing with `error`."""
     headers = [(b"content-type", b"application/json")]
+    if error.status == 405:  # RFC 9110, section 15.5.6
+        headers.append((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     if error.retry is not None:
         headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
     if error.retry_after_seconds is not None:

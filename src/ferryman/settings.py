@@ -84,6 +84,19 @@ class Settings:
     max_body_bytes: int = _setting(
         33_554_432, "Largest request body; Anthropic's own bound for messages is 32 MB.", at_least=1024
     )
+    max_batch_bytes: int = _setting(
+        268_435_456, "Largest request that makes a batch; Anthropic's own bound is 256 MB.", at_least=1024
+    )
+    max_upload_bytes: int = _setting(
+        536_870_912,
+        "Largest body of any other request, which is passed on as it comes; Anthropic takes files of 500 MB.",
+        at_least=1024,
+    )
+    max_held_bytes: int = _setting(
+        1_073_741_824,
+        "Request bodies in memory at once; beyond that a client is told to try again.",
+        at_least=1_048_576,
+    )
     max_header_bytes: int = _setting(
         32_768, "Largest request head: request line and headers.", at_least=1024, at_most=1_048_576
     )
@@ -110,6 +123,17 @@ class Settings:
     )
     upstream_max_connections: int = _setting(
         4096, "Upstream connections at once; beyond that a client is told to try again.", at_least=1
+    )
+    on_disconnect: Literal["auto", "cancel", "drain"] = _setting(
+        "auto",
+        "What becomes of a paid request whose client leaves: `cancel` ends it, `drain` lets it finish "
+        "unseen so that its usage is known, `auto` cancels streams and drains the rest.",
+    )
+    drain_timeout_seconds: float = _setting(
+        600.0, "How long a request may go on without its client.", at_least=0.1
+    )
+    max_drains: int = _setting(
+        100, "Requests that go on without their clients at once; the next ones are cancelled.", at_least=0
     )
     shutdown_grace_seconds: float = _setting(
         30.0, "How long running requests may go on after SIGTERM.", at_least=0

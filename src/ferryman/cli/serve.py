@@ -19,7 +19,8 @@ from ferryman.cli.options import SECRETS_HELP, base_url, complain, load_or_exit,
 from ferryman.errors import SettingsError
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
-from ferryman.telemetry.log import LineLog, configure, json_line, text_line, unbuffered
+from ferryman.telemetry.log import LineLog, configure, json_line, text_line
+from ferryman.telemetry.writer import BackgroundWriter
 
 log = structlog.get_logger("ferryman")
 
@@ -38,15 +39,20 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
     loaded = load_or_exit(values)
     settings = loaded.settings
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    configure(level=settings.log_level, text=text, stream=unbuffered(sys.stderr))
-    if loaded.file is not None:
-        log.info("config file read", file=str(loaded.file))
-    raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run(settings))
-    except SettingsError as error:
-        complain(error)
+    with io.FileIO(sys.stderr.fileno(), "wb", closefd=False) as stderr:
+        messages = BackgroundWriter(stderr, "ferryman.messages")
+        configure(level=settings.log_level, text=text, writer=messages)
+        try:
+            if loaded.file is not None:
+                log.info("config file read", file=str(loaded.file))
+            raise_file_limit()
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(run(settings))
+        except SettingsError as error:
+            messages.close()
+            complain(error)
+        finally:
+            messages.close()
 
 
 async def run(settings: Settings) -> None:
@@ -58,7 +64,8 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stdout.isatty())
     with io.FileIO(sys.stdout.fileno(), "wb", closefd=False) as stdout:
-        lines = LineLog(stdout, render=text_line if text else json_line, call_later=loop.call_later)
+        writer = BackgroundWriter(stdout, "ferryman.log")
+        lines = LineLog(writer, render=text_line if text else json_line, call_later=loop.call_later)
         try:
             quiet = settings.log_level in {"warning", "error"}
             await serve_until_signal(Worker(settings, record=(lambda _: None) if quiet else lines.write))

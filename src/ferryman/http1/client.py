@@ -20,6 +20,8 @@ from ferryman.http1.fields import FieldReader, Fields
 
 log = structlog.get_logger("ferryman.http1")
 
+Body = bytes | bytearray
+
 MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
@@ -40,18 +42,29 @@ class ResponseHead(msgspec.Struct, eq=False):
     length: int | None
 
 
+PIECE_BYTES = 262_144
+"""A large body is written in pieces of this size, each when the last is on its way: whatever its size,
+no more than two are copied."""
+
+
 class ResponseReceiver(Protocol):
-    """Who gets the response."""
+    """Who sends a request and gets the response."""
 
     def on_response(self, head: ResponseHead | None, data: bytes, *, end: bool) -> None:
         """What one read brought; `head` only with the first call of a response."""
+
+    def on_upstream_blocked(self) -> None:
+        """The upstream takes the request more slowly than we write."""
+
+    def on_upstream_ready(self) -> None:
+        """It has taken what was written."""
 
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """The connection ended before the response did.
 
         Args:
             error: why, `None` when the upstream closed it.
-            fresh: the connection had not been used before.
+            fresh: the connection was opened for this request.
             answered: at least one byte of a response had come.
         """
 
@@ -64,25 +77,11 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answered",
-        "_bodiless",
-        "_done",
-        "_ends_with_connection",
-        "_head",
-        "_in_head",
-        "_interim",
-        "_keep_alive",
-        "_on_closed",
-        "_on_idle",
-        "_parser",
-        "_pieces",
-        "_reader",
-        "_receiver",
-        "_transport",
-        "_unread",
-        "_uses",
-        "idle_deadline",
-    )
+        "_answered", "_bodiless", "_chunked", "_done", "_ended_by_peer", "_ends_with_connection", "_head",
+        "_in_head", "_interim", "_keep_alive", "_on_closed", "_on_idle", "_parser", "_pieces", "_reader",
+        "_receiver", "_sending", "_transport", "_unread", "_unsent", "_uses", "blocked", "idle_deadline",
+        "reused",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -104,9 +103,15 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._uses = 0
+        self._ended_by_peer = False  # in the protocol's own way: FIN, over TLS close_notify
+        self.blocked = False  # the upstream does not read what was written
+        self.reused = False  # it has been idle since it was opened
         self.idle_deadline = math.inf
         # Per exchange.
         self._receiver: ResponseReceiver | None = None
+        self._sending = False  # the end of the request is not written yet
+        self._unsent: memoryview | None = None  # of a body that is whole
+        self._chunked = False  # the request
         self._bodiless = False
         self._answered = False
         self._done = False
@@ -128,8 +133,8 @@ class ClientConnection(asyncio.Protocol):
         """Whether a request can be sent."""
         return self._transport is not None and self._receiver is None and not self._transport.is_closing()
 
-    def send(self, head: bytes, body: bytes, receiver: ResponseReceiver, *, bodiless: bool) -> None:
-        """Send a request; only while `usable`.
+    def send(self, head: bytes, body: Body, receiver: ResponseReceiver, *, bodiless: bool) -> None:
+        """Send a whole request; only while `usable`.
 
         Args:
             head: request line and headers with the blank line.
@@ -137,7 +142,39 @@ class ClientConnection(asyncio.Protocol):
             receiver: gets the response.
             bodiless: the response has no body whatever its headers say (HEAD).
         """
-        transport = cast("asyncio.Transport", self._transport)
+        transport = self._begin(receiver, bodiless=bodiless)
+        # Joined while the copy costs less than a second system call (about 5 µs, or 64 KiB).
+        if len(body) <= 65_536:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            self._sending = True
+            self._unsent = memoryview(body)
+            self._send_pieces()
+
+    def begin_request(
+        self, head: bytes, receiver: ResponseReceiver, *, bodiless: bool, chunked: bool
+    ) -> None:
+        """Send the head of a request whose body follows by `write_body`; only while `usable`."""
+        self._sending = True
+        self._chunked = chunked
+        self._begin(receiver, bodiless=bodiless).write(head)
+
+    def write_body(self, data: Body) -> None:
+        """Send a part of the body of a request that was begun; not an empty one."""
+        if self._sending and self._transport is not None and not self._transport.is_closing():
+            if self._chunked:
+                data = b"%x\r\n%b\r\n" % (len(data), bytes(data))
+            self._transport.write(data)
+
+    def end_request(self) -> None:
+        """All of its body has been written."""
+        if self._transport is not None and self._sending:
+            self._sending = False
+            if self._chunked:
+                self._transport.write(b"0\r\n\r\n")
+
+    def _begin(self, receiver: ResponseReceiver, *, bodiless: bool) -> asyncio.Transport:
         self._receiver = receiver
         self._bodiless = bodiless
         self._answered = self._done = self._keep_alive = self._ends_with_connection = False
@@ -146,12 +183,14 @@ class ClientConnection(asyncio.Protocol):
         self._unread = b""
         self._uses += 1
         self.idle_deadline = math.inf
-        # Joined while the copy costs less than a second system call (about 5 µs, or 64 KiB).
-        if len(body) <= 65_536:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
+        return cast("asyncio.Transport", self._transport)
+
+    def _send_pieces(self) -> None:
+        while self._unsent is not None and self._transport is not None and not self.blocked:
+            piece, rest = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
+            self._unsent = rest or None
+            self._sending = self._unsent is not None
+            self._transport.write(piece)
 
     def pause_reading(self) -> None:
         """Let the upstream wait while the client catches up."""
@@ -165,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection and whatever it still brings; its receiver hears nothing more."""
-        self._receiver = None
+        self._receiver = self._unsent = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -204,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
             log.exception("answer failed")
             self.abort()
             ours = InternalError("Ferryman failed at this answer; its log says where.")
-            receiver.on_upstream_lost(ours, fresh=self._uses == 1, answered=True)
+            receiver.on_upstream_lost(ours, fresh=not self.reused, answered=True)
 
     def _feed_head(self, data: bytes) -> bytes:
         """Feed up to the end of a head; what is left of `data`.
@@ -225,13 +264,21 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The upstream closed: so do we."""
+        self._ended_by_peer = True
         return False
 
     def pause_writing(self) -> None:
-        """Nothing to do: the body is in memory already, and small next to the kernel's wish."""
+        """The upstream is slow: write no more for now."""
+        self.blocked = True
+        if self._receiver is not None:
+            self._receiver.on_upstream_blocked()
 
     def resume_writing(self) -> None:
-        """Nothing to do."""
+        """Go on."""
+        self.blocked = False
+        self._send_pieces()
+        if self._receiver is not None and not self.blocked:
+            self._receiver.on_upstream_ready()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the receiver, unless the end of the connection is the end of its response."""
@@ -239,12 +286,13 @@ class ClientConnection(asyncio.Protocol):
         del self._parser  # it holds our bound methods: without this the pair waits for the collector
         self._on_closed()
         receiver, self._receiver = self._receiver, None
+        self._unsent = None
         if receiver is None:
             return
-        if self._ends_with_connection and exc is None:
+        if self._ends_with_connection and self._ended_by_peer and exc is None:
             receiver.on_response(None, b"", end=True)
         else:
-            receiver.on_upstream_lost(exc, fresh=self._uses == 1, answered=self._answered)
+            receiver.on_upstream_lost(exc, fresh=not self.reused, answered=self._answered)
 
     # ── the parser's side ──
 
@@ -301,11 +349,13 @@ class ClientConnection(asyncio.Protocol):
         if self._done:
             self._receiver = None
             # With a part of our request still unsent, the next one would stand behind it.
-            unsent = self._transport is not None and self._transport.get_write_buffer_size()
+            self._unsent = None
+            transport = self._transport
+            unsent = self._sending or (transport is not None and transport.get_write_buffer_size())
             if self._keep_alive and not unsent:
                 self._on_idle(self)
-            elif self._transport is not None:
-                self._transport.close()
+            elif transport is not None:
+                transport.close()
             receiver.on_response(head, data, end=True)
         elif head is not None or data:
             receiver.on_response(head, data, end=False)
@@ -314,4 +364,4 @@ class ClientConnection(asyncio.Protocol):
         receiver = self._receiver
         self.abort()
         if receiver is not None:
-            receiver.on_upstream_lost(error, fresh=self._uses == 1, answered=True)
+            receiver.on_upstream_lost(error, fresh=not self.reused, answered=True)

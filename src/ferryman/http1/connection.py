@@ -1,10 +1,11 @@
 """The side that clients connect to: bytes in, requests out, and framed answers back.
 
 A `ServerConnection` parses one client connection and hands each request to a `RequestHandler`
-that the relay makes for it. Requests are served one at a time and answered in order; what a
-pipelining client sends early waits, and reading stops meanwhile, so at most one read is held.
+that the relay makes for it. Requests are served one at a time and answered in order; the next one is
+not parsed before the last is answered, and each begins in a turn of its own of the event loop.
 
-Reading goes on while an answer is under way, which is how we notice that a client has gone.
+Reading goes on while an answer is under way, which is how we notice that a client has gone. What a
+pipelining client sends early waits; where reading has to stop, the server's sweep looks instead.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import asyncio
 import math
 import socket
 import struct
-from collections import deque
 from typing import cast
 
 import structlog
 
-from ferryman.errors import InternalError, RelayError, RequestTimeout
+from ferryman.errors import RelayError, RequestTimeout
 from ferryman.http1.parser import RequestParser
 from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
@@ -32,6 +32,8 @@ LINGER_SECONDS = 30.0
 Cut at once, the client would see a reset in place of the answer that tells it what was wrong.
 """
 
+MAX_EARLY_BYTES = 65_536
+"""What is read of requests that wait for their turn; one more read may stand behind it."""
 
 _RESET = struct.pack("ii", 1, 0)  # linger for 0 seconds: what is unsent is dropped, and a reset goes out
 
@@ -40,29 +42,19 @@ class ServerConnection(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_blocked",
-        "_chunked",
-        "_closing",
-        "_current",
-        "_handler",
-        "_head",
-        "_incoming",
-        "_parser",
-        "_response_ended",
-        "_response_started",
-        "_server",
-        "_transport",
-        "_waiting",
-        "deadline",
-        "peer",
-    )
+        "_blocked", "_chunked", "_closing", "_current", "_early", "_early_at", "_handler", "_head",
+        "_held_back", "_incoming", "_parser", "_response_ended", "_server",
+        "_transport", "deadline", "peer",
+    )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
         # Per connection.
         self._server = server
         self._parser = RequestParser(self, server.reader, server.limits.head_bytes)
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[Request] = deque()
+        self._early = b""  # what came before its turn, from `_early_at` on
+        self._early_at = 0
+        self._held_back = False  # the exchange takes no more of the body for now
         self._closing = False  # no further request is taken
         self._blocked = False  # the client does not read what was written
         self.deadline = server.monotonic() + server.limits.read_seconds
@@ -73,7 +65,6 @@ class ServerConnection(asyncio.Protocol):
         self._handler: RequestHandler | None = None
         self._head = b""
         self._chunked = False
-        self._response_started = False
         self._response_ended = False
 
     def __repr__(self) -> str:
@@ -92,16 +83,19 @@ class ServerConnection(asyncio.Protocol):
             self._close()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
-        if self._current is None and not self._parser.unread and not self._closing:
-            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-        try:
-            self._parser.feed(data)
-        except RelayError as error:
-            self._refuse(error)
+        """Parse what came, or keep it for its turn."""
+        current = self._current
+        if not self._early and (not self._blocked if current is None else not current.complete):
+            self._parse(data, 0)
+        elif not self._closing:
+            self._early = self._early[self._early_at :] + data
+            self._early_at = 0
+            self._update_reading()
 
     def eof_received(self) -> bool:
-        """A client that closes its writing side has gone, as for nginx."""
+        """A client that closes its writing side has gone, as for nginx; a whole answer still goes out."""
+        if self._handler is not None and self._transport is not None:
+            self._transport.abort()
         return False
 
     def pause_writing(self) -> None:
@@ -118,7 +112,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._current is None and not self._closing:
             self._allow(self._server.limits.idle_seconds)
-        self._serve_waiting()
+            self._serve_early()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running exchange, if any, that its client has gone."""
@@ -127,7 +121,7 @@ class ServerConnection(asyncio.Protocol):
         self._parser.close()
         self._closing = True
         self._incoming = None
-        self._waiting.clear()
+        self._early = b""
         handler, self._handler, self._current = self._handler, None, None
         if handler is not None:
             handler.on_client_gone()
@@ -135,24 +129,17 @@ class ServerConnection(asyncio.Protocol):
     # ── the parser's side ──
 
     def on_request(self, request: Request) -> None:
-        """Start the exchange of a request, or let it wait for its turn."""
-        self._incoming = request
-        if self._current is None and not self._blocked and not self._waiting:
-            self._start(request)
-            return
-        self._waiting.append(request)
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        """Start the exchange of a request."""
+        self._incoming = self._current = request
+        self._response_ended = False
+        self._handler = handler = self._server.new_handler(self, request)
+        handler.begin()
 
     def on_body(self, data: bytes) -> None:
-        """Pass the body on, or keep it with a request that waits for its turn."""
-        request = self._incoming
-        if request is None:
-            return
-        if request is not self._current:
-            request.waiting.append(data)
-        elif self._handler is not None:
-            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        """Pass the body on."""
+        if self._handler is not None and self._incoming is not None:
+            if not self._held_back:
+                self.deadline = self._server.monotonic() + self._server.limits.read_seconds
             self._handler.on_body(data)
 
     def on_request_complete(self, *, keep_alive: bool) -> None:
@@ -161,12 +148,30 @@ class ServerConnection(asyncio.Protocol):
         if request is None:
             return
         request.complete = True
+        if self._held_back:
+            self.let_come()
         if not keep_alive:
             self._closing = True
-        if request is self._current:
-            self._request_ended()
+        if self._response_ended:
+            self._finish()
+        elif self._handler is not None:
+            self.deadline = math.inf
+            self._handler.on_request_end()
 
     # ── the exchange's side ──
+
+    def hold_back(self) -> None:
+        """Read no more of the body for now; the time that takes is not the client's."""
+        self._held_back = True
+        self.deadline = math.inf
+        self._update_reading()
+
+    def let_come(self) -> None:
+        """Read on."""
+        self._held_back = False
+        if self._incoming is not None:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        self._update_reading()
 
     def send_continue(self) -> None:
         """Ask the client for the body it announced with `Expect: 100-continue`."""
@@ -201,7 +206,6 @@ class ServerConnection(asyncio.Protocol):
         elif request.http10:
             framing += b"\r\nconnection: keep-alive"
         self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], fields, framing)
-        self._response_started = True
 
     def write(self, data: bytes, *, end: bool) -> None:
         """Send a part of the body, the first one behind the head; `end` completes the answer."""
@@ -245,6 +249,18 @@ class ServerConnection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
+    def unread_socket(self) -> int | None:
+        """The socket that nobody reads for now, `None` while it is read: then its end is noticed there."""
+        if self._transport is None or self._transport.is_reading() or self._transport.is_closing():
+            return None
+        number: int = self._transport.get_extra_info("socket").fileno()
+        return number
+
+    def leave(self) -> None:
+        """The client has gone while nobody read."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
         if self._current is None and not self._parser.in_head:
@@ -261,21 +277,41 @@ class ServerConnection(asyncio.Protocol):
 
     # ── in between ──
 
-    def _start(self, request: Request) -> None:
-        self._current = request
-        self._response_started = self._response_ended = False
-        self._handler = handler = self._server.new_handler(self, request)
-        handler.begin()
-        for data in request.waiting:
-            if self._handler is not None:
-                handler.on_body(data)
+    def _parse(self, data: bytes, at: int) -> None:
+        if self._current is None and not self._parser.unread and not self._closing:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        try:
+            at = self._parser.feed(data, at)
+        except RelayError as error:
+            self._refuse(error)
+            return
+        if at < len(data) and not self._closing:
+            self._early, self._early_at = data, at
+            if self._current is None:
+                self._serve_early()
+            self._update_reading()
 
-    def _request_ended(self) -> None:
-        if self._response_ended:
-            self._finish()
-        elif self._handler is not None:
-            self.deadline = math.inf
-            self._handler.on_request_end()
+    def _serve_early(self) -> None:
+        """Go on with what came early, in a turn of its own: thousands of requests can be in one read."""
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._take_early)
+
+    def _take_early(self) -> None:
+        if self._early and self._current is None and not self._blocked and not self._closing:
+            data, self._early = self._early, b""
+            self._parse(data, self._early_at)
+            self._update_reading()
+
+    def _update_reading(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        wanted = not self._held_back and len(self._early) - self._early_at <= MAX_EARLY_BYTES
+        if wanted != transport.is_reading():
+            if wanted:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
 
     def _answer_ended(self) -> None:
         self._response_ended = True
@@ -286,6 +322,7 @@ class ServerConnection(asyncio.Protocol):
         if request.complete:
             self._finish()
         elif request is self._incoming:
+            self.let_come()  # to its end, so that the client reads our answer and sees no reset
             self.deadline = self._server.monotonic() + LINGER_SECONDS
         else:
             self._linger()
@@ -297,32 +334,13 @@ class ServerConnection(asyncio.Protocol):
             self._close()
             return
         self._allow(self._server.limits.idle_seconds)
-        if self._waiting:
-            # Not called from here: answers given at once would recurse once per waiting request.
-            asyncio.get_running_loop().call_soon(self._serve_waiting)
+        self._serve_early()
 
     def _allow(self, seconds: float) -> None:
         """Set the deadline; a client that still has something to read gets the time of a slow reader."""
         if self._transport is not None and self._transport.get_write_buffer_size():
             seconds = self._server.limits.stall_seconds
         self.deadline = self._server.monotonic() + seconds
-
-    def _serve_waiting(self) -> None:
-        if self._transport is None or self._closing or not self._waiting:
-            return
-        if self._current is not None or self._blocked:
-            return
-        request = self._waiting.popleft()
-        if not self._waiting:
-            self._transport.resume_reading()
-        self.deadline = self._server.monotonic() + self._server.limits.read_seconds
-        try:
-            self._start(request)
-            if request.complete and self._current is request:
-                self._request_ended()
-        except Exception:
-            log.exception("request failed")
-            self._refuse(InternalError("Ferryman failed at this request; its log says where."))
 
     def _refuse(self, error: RelayError) -> None:
         """Answer a request that cannot be read, and take no more from this connection."""
@@ -331,14 +349,12 @@ class ServerConnection(asyncio.Protocol):
         self._closing = True
         if self._current is None:
             self._current = Request(b"GET", b"", self._server.reader.read(b""))
-            self._response_started = self._response_ended = False
+            self._response_ended = False
             fields, body = self._server.render_error(error)
             self.start_response(error.status, fields, len(body))
             self.write(body, end=True)
-        elif self._handler is not None and (not self._current.complete or isinstance(error, InternalError)):
+        elif self._handler is not None:
             self._handler.on_request_error(error)
-        elif self._current.complete:
-            pass  # a whole request is being answered; that answer is the last on this connection
         else:
             self._linger()
 
@@ -347,6 +363,9 @@ class ServerConnection(asyncio.Protocol):
         self._closing = True
         self._current = None
         self._parser.stop()
+        self._early = b""
+        self._held_back = False
+        self._update_reading()
         self.deadline = self._server.monotonic() + LINGER_SECONDS
         if self._transport is None:
             return

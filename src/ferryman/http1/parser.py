@@ -7,19 +7,21 @@ has to guess which bytes belong to the next request.
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import httptools
 import structlog
 
-from ferryman.errors import InternalError, InvalidRequest, RelayError
-from ferryman.http1.fields import FieldReader
+from ferryman.errors import InternalError, InvalidRequest, MethodNotAllowed, RelayError
+from ferryman.http1.fields import FieldReader, without
 from ferryman.http1.request import RepeatedHead, Request, head_too_large, read_head
 
 log = structlog.get_logger("ferryman.http1")
 
 _CHUNKED = -1  # in place of a number of bytes, where only the body itself tells its end
-_NO_UPGRADE = "`Upgrade` and CONNECT are not served here; send plain HTTP/1.1."
+_LINE_ENDS = re.compile(rb"[\r\n]*")
+_OFFERS = re.compile(rb"\r\nupgrade:([^\r]*)", re.IGNORECASE)
 
 
 class RequestEvents(Protocol):
@@ -36,9 +38,15 @@ class RequestEvents(Protocol):
 
 
 class RequestParser:
-    """Parses one connection; what it raises ends the parsing."""
+    """Parses one connection, one request at a time; what it raises ends the parsing.
+
+    An offer to change the protocol (`Upgrade`) is declined by ignoring it (RFC 9110, section 7.8), as
+    nginx does: Java's own client makes one with each first request. Only one that nothing else can
+    serve, WebSocket, is refused.
+    """
 
     __slots__ = (
+        "_ended",
         "_events",
         "_head_bytes",
         "_left",
@@ -47,6 +55,7 @@ class RequestParser:
         "_repeated",
         "_stopped",
         "_tail",
+        "_upgrade",
         "on_body",
         "unread",
     )
@@ -58,6 +67,8 @@ class RequestParser:
         self._head_bytes = head_bytes
         self._repeated: RepeatedHead | None = None
         self._stopped = False
+        self._ended = False  # a request has come whole in this feed
+        self._upgrade: bytes | None = None  # a head whose offer to change the protocol is declined
         self.unread = b""  # the head, as far as it has come
         self._left = 0  # bytes of the body still to come; 0 in the head
         self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
@@ -79,88 +90,115 @@ class RequestParser:
         self.stop()
         del self._llhttp, self._events, self.on_body
 
-    def feed(self, data: bytes) -> None:
-        """Parse the next bytes.
+    def feed(self, data: bytes, at: int = 0) -> int:
+        """Parse `data` from `at` on, up to the end of one request; where the next one begins.
 
         Raises:
-            RelayError: they are no request that can be served.
+            RelayError: it is no request that can be served.
         """
+        self._ended = False
         try:
-            while data and not self._stopped:
+            while at < len(data) and not self._ended and not self._stopped:
                 if self._left == 0:
-                    data = self._feed_head(data)
+                    at = self._feed_head(data, at)
                 elif self._left > 0:
-                    data = self._feed_body(data)
+                    at = self._feed_body(data, at)
                 else:
-                    data = self._feed_chunks(data)
+                    at = self._feed_chunks(data, at)
         except httptools.HttpParserUpgrade as error:
-            raise InvalidRequest(_NO_UPGRADE) from error
+            raise MethodNotAllowed("CONNECT is not served here; send plain HTTP/1.1.") from error
         except httptools.HttpParserError as error:
             raise _refusal_of(error) from error
+        return at
 
-    def _feed_head(self, data: bytes) -> bytes:
-        """Feed up to the end of the head; what is left of `data`."""
-        if not self.unread:
-            data = data.lstrip(b"\r\n")  # blank lines before a request (RFC 9112, section 2.2)
-            if not data:
-                return b""
+    def _feed_head(self, data: bytes, at: int) -> int:
+        """Feed up to the end of the head; where that is."""
+        if self.unread:
+            return self._feed_more_of_head(data, at)
+        if data[at] in b"\r\n":  # blank lines before a request (RFC 9112, section 2.2)
+            at = _LINE_ENDS.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+            if at == len(data):
+                return at
+        end = data.find(b"\r\n\r\n", at) + 4
+        if end == 3:
+            end = len(data)
+        if end - at > self._head_bytes:
+            raise head_too_large(self._head_bytes)
+        self.unread = data[at:end]
+        self._feed_head_bytes(self.unread)
+        return end
+
+    def _feed_more_of_head(self, data: bytes, at: int) -> int:
         began = len(self.unread)
-        self.unread = head = self.unread + data if began else data
+        head = self.unread + data[at : at + self._head_bytes + 1]
         end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
         if end == 3:
             end = len(head)
         if end > self._head_bytes:
             raise head_too_large(self._head_bytes)
-        if end == len(head):
-            self._llhttp.feed_data(data)
-            rest = b""
-        else:
-            self.unread = head[:end]
-            self._llhttp.feed_data(data[: end - began])
-            rest = data[end - began :]
-        return rest
+        self.unread = head[:end]
+        self._feed_head_bytes(head[began:end])
+        return at + end - began
 
-    def _feed_body(self, data: bytes) -> bytes:
-        """Feed up to the end of a body of known length; what is left of `data`."""
-        left = self._left
-        if len(data) <= left:
-            self._left -= len(data)
+    def _feed_head_bytes(self, data: bytes) -> None:
+        try:
             self._llhttp.feed_data(data)
-            return b""
-        self._left = 0
-        self._llhttp.feed_data(data[:left])
-        return data[left:]
+        except httptools.HttpParserUpgrade:
+            if self._upgrade is None:
+                raise
+        if self._upgrade is not None:
+            # llhttp would take what follows for another protocol, so it gets the head without the offer.
+            head, self._upgrade = self._upgrade, None
+            self.unread = head
+            self._llhttp = httptools.HttpRequestParser(self)
+            self._llhttp.feed_data(without(head, {b"upgrade"}))
 
-    def _feed_chunks(self, data: bytes) -> bytes:
-        """Feed up to where a chunked body ends, which is always behind a blank line; what is left."""
-        seen = self._tail + data
-        at = len(self._tail)
+    def _feed_body(self, data: bytes, at: int) -> int:
+        """Feed up to the end of a body of known length; where that is."""
+        end = min(at + self._left, len(data))
+        self._left -= end - at
+        self._llhttp.feed_data(data if end - at == len(data) else data[at:end])
+        return end
+
+    def _feed_chunks(self, data: bytes, at: int) -> int:
+        """Feed up to where a chunked body ends, which is always behind a blank line; where that is."""
+        fed = len(self._tail)
+        began = at - fed
+        seen = self._tail + data[at:]
         search = 0
-        while self._left == _CHUNKED and at < len(seen):
+        while self._left == _CHUNKED and fed < len(seen):
             end = seen.find(b"\r\n\r\n", search) + 4
             if end == 3:
                 end = len(seen)
-            self._llhttp.feed_data(seen[at:end])
-            at, search = end, end - 3
+            self._llhttp.feed_data(seen[fed:end])
+            fed, search = end, end - 3
         self._tail = seen[-3:] if self._left == _CHUNKED else b""
-        return seen[at:]
+        return began + fed
 
     # ── llhttp's side ──
 
     def on_headers_complete(self) -> None:
         """Check the head, and tell of it."""
+        if self._llhttp.should_upgrade():
+            if self.unread.startswith(b"CONNECT "):
+                return  # llhttp gives up by itself
+            if any(b"websocket" in offer.lower() for offer in _OFFERS.findall(self.unread)):
+                raise InvalidRequest("WebSockets are not served here; send plain HTTP/1.1.")
+            self._upgrade = self.unread
+            return
         head, self.unread = self.unread, b""
         request = self._repeated.read(head) if self._repeated is not None else None
         if request is None:
             request = read_head(head, self._reader)
             self._repeated = RepeatedHead(head, request)
-        if self._llhttp.should_upgrade():
-            raise InvalidRequest(_NO_UPGRADE)
         self._left = _CHUNKED if request.chunked else request.length or 0
         self._events.on_request(request)
 
     def on_message_complete(self) -> None:
         """Tell of it; llhttp knows only here whether the connection goes on."""
+        if self.unread:
+            return  # of a head that `on_headers_complete` has not taken
+        self._ended = True
         self._left = 0
         self._tail = b""
         keep_alive = self._llhttp.should_keep_alive()

@@ -105,6 +105,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
+                connection.reused = True
                 return connection
         return None
 

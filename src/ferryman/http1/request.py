@@ -29,7 +29,6 @@ class Request(msgspec.Struct, eq=False):
         length: the value of `Content-Length`, `None` if the body is chunked or absent.
         chunked: the body ends where its chunks say.
         expects_continue: the client waits for a `100 Continue`.
-        waiting: parts of the body of a request that waits for its turn.
         complete: all of it has come.
     """
 
@@ -40,7 +39,6 @@ class Request(msgspec.Struct, eq=False):
     length: int | None = None
     chunked: bool = False
     expects_continue: bool = False
-    waiting: list[bytes] = []
     complete: bool = False
 
 

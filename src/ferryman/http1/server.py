@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
+
+import structlog
 
 from ferryman.errors import RelayError
 from ferryman.http1.fields import FieldReader
 from ferryman.http1.request import Request
+
+log = structlog.get_logger("ferryman.http1")
+
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last is Linux's
 
 
 class RequestHandler(Protocol):
@@ -58,6 +65,12 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Cut the connection."""
 
+    def unread_socket(self) -> int | None:
+        """The number of its socket while nobody reads it."""
+
+    def leave(self) -> None:
+        """The client has gone."""
+
 
 class Server:
     """What the connections of one listener share."""
@@ -89,9 +102,23 @@ class Server:
         self.draining = False
 
     def sweep(self, now: float) -> None:
-        """End the connections whose time is up."""
+        """End the connections whose time is up, and those that a client left while nobody read."""
         for connection in [c for c in self.connections if c.deadline <= now]:
-            connection.expire()
+            try:
+                connection.expire()
+            except Exception:
+                log.exception("time-out failed", connection=repr(connection))
+        self._sweep_unread()
+
+    def _sweep_unread(self) -> None:
+        unread = {s: c for c in self.connections if (s := c.unread_socket()) is not None}
+        if not unread:
+            return
+        poll = select.poll()
+        for number in unread:
+            poll.register(number, _GONE)
+        for number, _ in poll.poll(0):
+            unread[number].leave()
 
     def drain(self) -> None:
         """Let running exchanges finish, and close every connection as it falls idle."""

@@ -10,77 +10,43 @@ bytes arrive. Nothing here waits; what must (a new connection) calls back.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 
 import structlog
 
-from ferryman.errors import (
-    BodyTooLarge,
-    InternalError,
-    Overloaded,
-    RelayError,
-    UpstreamTimeout,
-)
-from ferryman.http1.client import ClientConnection, ResponseHead
+from ferryman.errors import Overloaded, RelayError
+from ferryman.http1.client import Body, ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
-from ferryman.model import Call, Ended, Entry, Principal
+from ferryman.model import Call, Ended, Principal
 from ferryman.relay.authenticate import authenticate
-from ferryman.relay.forward import connection_lost, may_ask_again
+from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
 from ferryman.relay.line import Line
-from ferryman.relay.meter import Meter, NoMeter, Reading, meter_for
+from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import prepare
+from ferryman.relay.read import SMALL_BODY_BYTES, no_room, room_for, too_large
+from ferryman.relay.record import ended_by, entry_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
-from ferryman.relay.route import Route, route, shown
-from ferryman.wire.names import REQUEST_ID, SESSION
+from ferryman.relay.route import Route, route
 from ferryman.wire.request import read_call
 
 log = structlog.get_logger("ferryman.relay")
 
-SMALL_BODY_BYTES = 65_536
-"""A refused request's body up to this size is read to its end, so that the connection can go on."""
-
 _NO_CALL = Call()
 _NO_METER = NoMeter()
 _NOT_BEGUN = NoMeter(complete=False)
-_NO_ROUTE = Route("", b"", reads_call=False, metered=False)
+_NO_ROUTE = Route("", b"")
 
 
 class Exchange:
     """One request and its answer."""
 
     __slots__ = (
-        "answered",
-        "answered_at",
-        "attempts",
-        "body",
-        "body_bytes",
-        "call",
-        "client",
-        "client_blocked",
-        "deadline",
-        "error",
-        "head",
-        "id",
-        "line",
-        "meter",
-        "mutations",
-        "overhead_seconds",
-        "parts",
-        "principal",
-        "ready_at",
-        "refusal",
-        "request",
-        "response_bytes",
-        "response_head",
-        "route",
-        "sent_at",
-        "settled",
-        "started",
-        "started_at",
-        "status",
+        "answered", "answered_at", "attempts", "body", "body_bytes", "body_limit", "call", "client",
+        "client_blocked", "client_gone", "deadline", "error", "head", "held_bytes", "id", "line", "meter",
+        "mutations", "overhead_seconds", "principal", "ready_at", "refusal", "request", "response_bytes",
+        "response_head", "route", "sent_at", "settled", "started", "started_at", "status", "streaming",
         "upstream",
-    )
+    )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
         self.line = line
@@ -95,12 +61,14 @@ class Exchange:
         self.route = _NO_ROUTE
         self.principal: Principal | None = None
         self.refusal: RelayError | None = None
-        self.parts: list[bytes] = []
-        self.body_bytes = 0
+        self.body: Body = b""  # as far as it is held
+        self.body_bytes = 0  # as far as it has come
+        self.body_limit = 0
+        self.held_bytes = 0  # what we have of `line.held_bytes`
+        self.streaming = False  # the body goes upstream as it comes
         self.call = _NO_CALL
         # On the way upstream.
         self.head = b""
-        self.body = b""
         self.mutations = "none"
         self.upstream: ClientConnection | None = None
         self.attempts = 0
@@ -114,6 +82,7 @@ class Exchange:
         self.response_head: ResponseHead | None = None
         self.response_bytes = 0
         self.client_blocked = False
+        self.client_gone = False
         self.status: int | None = None
         self.error: str | None = None
 
@@ -129,48 +98,77 @@ class Exchange:
         try:
             self.route = route(self.request)
             self.principal = authenticate(self.request.fields, self.line.auth)
-            if (self.request.length or 0) > self.line.limits.body_bytes:
-                raise too_large(self.line.limits.body_bytes)
+            self.body_limit = room_for(self.route, self.request.length or 0, self.line)
         except RelayError as error:
             self._refuse(error)
         else:
             if self.request.expects_continue:
                 self.client.send_continue()
 
-    # ── 2. read: the body, under its cap ──
+    # ── 2. read: the body, under its caps; a large one that nobody looks into goes on as it comes ──
 
     def on_body(self, data: bytes) -> None:
-        """Keep the next part of the body."""
+        """Take the next part of the body."""
         self.body_bytes += len(data)
         if self.refusal is not None:
             if self.body_bytes > SMALL_BODY_BYTES:
-                self.fail(self.refusal, Ended.REFUSED)
-        elif self.body_bytes > self.line.limits.body_bytes:
-            limit = self.line.limits.body_bytes
-            self.fail(too_large(limit), Ended.REFUSED)
+                self.fail(self.refusal)
+        elif self.body_bytes > self.body_limit:
+            self.fail(too_large(self.route, self.line.limits))
+        elif self.streaming and self.upstream is not None:
+            self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
+            self.upstream.write_body(data)
+        elif self.route.target:
+            self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        line = self.line
+        line.held_bytes += len(data)
+        self.held_bytes += len(data)
+        if line.held_bytes > line.limits.held_bytes:
+            self.fail(no_room(line.limits.held_bytes))
+            return
+        if not self.body:
+            self.body = data
         else:
-            self.parts.append(data)
+            if not isinstance(self.body, bytearray):
+                self.body = bytearray(self.body)
+            self.body += data
+        if self.body_bytes > SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
+            self.streaming = True
+            self.client.hold_back()
+            self._prepare()
+            self._connect()  # anew: a body that is under way cannot be sent again
+
+    def _let_go(self) -> None:
+        """Forget the request: nothing of it is sent again from here on."""
+        self.line.held_bytes -= self.held_bytes
+        self.held_bytes = 0
+        self.body = self.head = b""
 
     def on_request_end(self) -> None:
         """The request is whole: answer it here, or send it on."""
+        if self.refusal is not None:
+            self.fail(self.refusal)
+        elif not self.route.target:
+            self._answer_own(self.route)
+        elif not self.streaming:
+            self._prepare()
+            self._forward()
+        elif self.upstream is not None:
+            self.upstream.end_request()
+
+    def _prepare(self) -> None:
         self.ready_at = self.line.clock.monotonic()
         found = self.route
-        if self.refusal is not None:
-            self.fail(self.refusal, Ended.REFUSED)
-            return
-        if not found.target:
-            self._answer_own(found)
-            return
-        self.body = b"".join(self.parts)
-        self.parts = []
         if found.reads_call:
             self.call = read_call(self.body)
         # ── 3. admit: everybody may, until there are keys and budgets ──
         # ── 4. prepare: the request as the upstream gets it ──
+        body_bytes = self.request.length if self.streaming else self.body_bytes
         self.head, self.mutations = prepare(
-            self.request, found.target, self.body_bytes, self.line.face, metered=found.metered
+            self.request, found.target, body_bytes, self.line.face, codings=found.codings
         )
-        self._forward()
 
     # ── 5. forward ──
 
@@ -186,7 +184,7 @@ class Exchange:
         try:
             self.line.pool.open(self)
         except RelayError as error:
-            self.fail(error, Ended.REFUSED)
+            self.fail(error)
 
     def on_connected(self, connection: ClientConnection) -> None:
         """The new connection is there; the time it took is not ours."""
@@ -199,20 +197,45 @@ class Exchange:
     def on_connect_failed(self, error: RelayError) -> None:
         """No connection could be had."""
         if not self.settled:
-            ended = Ended.TIMEOUT if isinstance(error, UpstreamTimeout) else Ended.UPSTREAM_ERROR
-            self.fail(error, ended)
+            self.fail(error)
 
     def _send(self, connection: ClientConnection) -> None:
         self.upstream = connection
         self.attempts += 1
         if self.route.metered:
             self.meter = _NOT_BEGUN  # from here on the upstream may charge for it
-        connection.send(self.head, self.body, self, bodiless=self.request.method == b"HEAD")
+        bodiless = self.request.method == b"HEAD"
+        if self.streaming:
+            self._begin_streaming(connection, bodiless=bodiless)
+        else:
+            connection.send(self.head, self.body, self, bodiless=bodiless)
         if self.client_blocked:
             connection.pause_reading()
         self.sent_at = self.line.clock.monotonic()
         self.overhead_seconds = self.sent_at - self.ready_at
         self.deadline = self.sent_at + self.line.limits.first_byte_seconds
+
+    def _begin_streaming(self, connection: ClientConnection, *, bodiless: bool) -> None:
+        chunked = self.request.length is None
+        connection.begin_request(self.head, self, bodiless=bodiless, chunked=chunked)
+        connection.write_body(self.body)
+        self._let_go()
+        if self.request.complete:
+            connection.end_request()
+        elif not connection.blocked:
+            self.client.let_come()
+
+    def on_upstream_blocked(self) -> None:
+        """The upstream is slow: let the client wait."""
+        if self.streaming and not self.request.complete:
+            self.client.hold_back()
+
+    def on_upstream_ready(self) -> None:
+        """The upstream has taken more of the request."""
+        if not self.answered:
+            self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
+        if self.streaming and not self.request.complete:
+            self.client.let_come()
 
     # ── 6. meter: the answer goes by ──
 
@@ -228,7 +251,7 @@ class Exchange:
             self.overhead_seconds += self.line.clock.monotonic() - now
         if end:
             self.upstream = None
-            self.line.live.discard(self)
+            self._leave_line()
         if end or self.meter.over:
             self.settle(Ended.DONE)
         self.client.write(data, end=end)
@@ -238,7 +261,7 @@ class Exchange:
         self.answered_at = now
         self.response_head = head
         self.status = head.status
-        self.body = self.head = b""  # nothing is sent twice from here on
+        self._let_go()
         if self.route.metered:
             self.meter = meter_for(head)
         fields = relayed_fields(head, self.id, self.call.model, self.mutations)
@@ -261,9 +284,17 @@ class Exchange:
     # ── what can come between ──
 
     def on_client_gone(self) -> None:
-        """Nobody is left to answer: end the upstream's work, which costs money."""
+        """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
+        line = self.line
+        self.client_gone = True
+        if self.upstream is not None and worth_finishing(self):
+            line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
+            if self.client_blocked:
+                self.on_client_ready()
+            return
+        failed = self.meter.failed  # then it left because of that
         self._drop_upstream()
-        self.settle(Ended.CLIENT_GONE)
+        self.settle(Ended.UPSTREAM_ERROR if failed else Ended.CLIENT_GONE)
 
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """Ask once more where that cannot bill twice, else tell the client."""
@@ -272,16 +303,12 @@ class Exchange:
         if may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
             self.deadline = math.inf
             self._connect()
-        elif isinstance(error, RelayError):
-            ours = isinstance(error, InternalError)
-            self.fail(error, Ended.INTERNAL_ERROR if ours else Ended.UPSTREAM_ERROR)
         else:
-            lost = connection_lost(self.line.pool.origin, error, answered=answered)
-            self.fail(lost, Ended.UPSTREAM_ERROR)
+            self.fail(lost(self.line.pool.origin, error, answered=answered))
 
     def on_request_error(self, error: RelayError) -> None:
         """The rest of the request cannot be read, or we have failed at it."""
-        self.fail(error, Ended.INTERNAL_ERROR if isinstance(error, InternalError) else Ended.REFUSED)
+        self.fail(error)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -292,13 +319,7 @@ class Exchange:
             self.settle(Ended.TIMEOUT)
             self.client.abort()
             return
-        seconds, name = limits.first_byte_seconds, "first_byte_timeout_seconds"
-        if self.answered:
-            seconds, name = limits.stream_idle_seconds, "stream_idle_timeout_seconds"
-        error = UpstreamTimeout(
-            f"The upstream {self.line.pool.origin} sent nothing for {seconds:g} s (`{name}`); try again."
-        )
-        self.fail(error, Ended.TIMEOUT)
+        self.fail(silent(self.line.pool.origin, limits, answered=self.answered))
 
     def shut_down(self) -> None:
         """The worker has no more time for this exchange."""
@@ -307,7 +328,7 @@ class Exchange:
     # ── answers of our own ──
 
     def _answer_own(self, found: Route) -> None:
-        self.line.live.discard(self)
+        self._leave_line()
         self.settled = True  # health checks and the like are no exchanges: no record
         status, headers, body = own_answer(found.path, draining=self.line.draining)
         self.client.start_response(status, own_fields(headers, self.id), len(body))
@@ -317,11 +338,12 @@ class Exchange:
         """Answer `error`: at once if a body that costs something is announced, else behind the body."""
         self.refusal = error
         if (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue:
-            self.fail(error, Ended.REFUSED)
+            self.fail(error)
 
-    def fail(self, error: RelayError, ended: Ended) -> None:
+    def fail(self, error: RelayError, ended: Ended | None = None) -> None:
         """End the exchange with `error`, told in the way that is still open."""
         self._drop_upstream()
+        ended = ended or ended_by(error)
         self.error = error.message
         if self.answered:
             self.settle(ended)
@@ -336,8 +358,13 @@ class Exchange:
         self.client.start_response(error.status, fields, len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
-    def _drop_upstream(self) -> None:
+    def _leave_line(self) -> None:
         self.line.live.discard(self)
+        if self.client_gone:
+            self.line.drains.pop(self, None)
+
+    def _drop_upstream(self) -> None:
+        self._leave_line()
         self.deadline = math.inf
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
@@ -353,47 +380,17 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
+        self._let_go()
         reading = self.meter.reading()
-        if ended is Ended.DONE and reading.fault is not None:
-            ended, self.error = Ended.UPSTREAM_ERROR, reading.fault
-        entry = self._entry(ended, reading)
+        if ended is Ended.DONE:
+            if reading.fault is not None:
+                ended, self.error = Ended.UPSTREAM_ERROR, reading.fault
+            elif self.client_gone:
+                ended = Ended.CLIENT_GONE
+        elif ended is Ended.UPSTREAM_ERROR and self.error is None:
+            self.error = reading.fault
         try:
-            self.line.record(entry)
+            self.line.record(entry_of(self, ended, reading))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.
             log.exception("record lost", id=self.id)
-
-    def _entry(self, ended: Ended, reading: Reading) -> Entry:
-        now = self.line.clock.monotonic()
-        head = self.response_head
-        principal = self.principal
-        return Entry(
-            id=self.id,
-            started_at=datetime.fromtimestamp(self.started_at, UTC),
-            method=self.request.method.decode(),
-            path=self.route.path or shown(self.request.target),
-            ended=ended,
-            principal=principal.kind if principal is not None else None,
-            credential=principal.credential_kind if principal is not None else None,
-            session_id=self.request.fields.text(SESSION),
-            model=self.call.model and self.call.model[:200],
-            stream=self.call.stream is True,
-            status=self.status,
-            error=self.error,
-            upstream_request_id=head.fields.text(REQUEST_ID) if head is not None else None,
-            attempts=self.attempts,
-            usage=reading.usage,
-            usage_complete=reading.complete,
-            request_bytes=self.body_bytes,
-            response_bytes=self.response_bytes,
-            time_to_first_byte_seconds=round(self.answered_at - self.started, 6)
-            if head is not None
-            else None,
-            duration_seconds=round(now - self.started, 6),
-            overhead_seconds=round(self.overhead_seconds, 6) if self.attempts else None,
-        )
-
-
-def too_large(limit: int) -> BodyTooLarge:
-    """The error for a body of more than `limit` bytes."""
-    return BodyTooLarge(f"The request body is larger than {limit} bytes (`max_body_bytes`).")

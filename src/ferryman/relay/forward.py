@@ -1,9 +1,15 @@
-"""When a lost request may be sent again, and what its client is told otherwise."""
+"""What becomes of a request under way: when it is sent again, when it goes on without its client."""
 
 from __future__ import annotations
 
-from ferryman.errors import UpstreamUnreachable
+from typing import TYPE_CHECKING
+
+from ferryman.errors import RelayError, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.pool import Origin
+from ferryman.relay.line import LineLimits
+
+if TYPE_CHECKING:
+    from ferryman.relay.exchange import Exchange
 
 STALE_SECONDS = 2.0
 """A connection that the upstream had closed already dies within a round trip of being used."""
@@ -19,14 +25,39 @@ def may_ask_again(attempts: int, waited_seconds: float, *, fresh: bool, answered
     return attempts == 1 and not fresh and not answered and waited_seconds < STALE_SECONDS
 
 
-def connection_lost(origin: Origin, error: Exception | None, *, answered: bool) -> UpstreamUnreachable:
+def lost(origin: Origin, error: Exception | None, *, answered: bool) -> RelayError:
     """The error for a connection that ended before its answer did.
 
     Args:
         origin: the upstream.
-        error: why it ended, `None` when the upstream closed it.
+        error: why it ended, `None` when the upstream closed it; one for clients is passed on.
         answered: at least one byte of the answer had come.
     """
+    if isinstance(error, RelayError):
+        return error
     when = "before the end of its answer" if answered else "without an answer"
     reason = f" ({error})" if error is not None else ""
     return UpstreamUnreachable(f"The upstream {origin} closed the connection {when}{reason}; try again.")
+
+
+def silent(origin: Origin, limits: LineLimits, *, answered: bool) -> UpstreamTimeout:
+    """The error for an upstream that has neither sent nor taken anything for as long as it may."""
+    seconds, name = limits.first_byte_seconds, "first_byte_timeout_seconds"
+    if answered:
+        seconds, name = limits.stream_idle_seconds, "stream_idle_timeout_seconds"
+    return UpstreamTimeout(f"The upstream {origin} sent nothing for {seconds:g} s (`{name}`); try again.")
+
+
+def worth_finishing(exchange: Exchange) -> bool:
+    """Whether a paid request whose client has left is let finish, so that its cost is told.
+
+    A stream tells what it has cost as it goes and would go on costing, so it is ended; of any other
+    answer only the end tells the usage. `on_disconnect` changes either.
+    """
+    line = exchange.line
+    if not (exchange.route.metered and exchange.request.complete) or len(line.drains) >= line.limits.drains:
+        return False
+    on_disconnect = line.limits.on_disconnect
+    if on_disconnect == "auto":
+        return exchange.call.stream is not True
+    return on_disconnect == "drain"

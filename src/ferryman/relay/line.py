@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from ferryman.clock import Clock
 from ferryman.http1.pool import Pool
 from ferryman.model import Entry, Ids
@@ -13,14 +15,35 @@ from ferryman.relay.prepare import UpstreamFace
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
+log = structlog.get_logger("ferryman.relay")
+
 
 class LineLimits(NamedTuple):
-    """Sizes in bytes and times in seconds that an exchange is held to."""
+    """Sizes in bytes and times in seconds that an exchange is held to.
+
+    Attributes:
+        body_bytes: of a Messages or count_tokens request.
+        batch_bytes: of a request that makes a batch.
+        upload_bytes: of any other request.
+        held_bytes: of all bodies that are in memory at once.
+        first_byte_seconds: until the answer begins, or the request goes on.
+        stream_idle_seconds: between two parts of an answer.
+        client_stall_seconds: in which a client reads nothing.
+        on_disconnect: `cancel`, `drain`, or `auto`: see `ferryman.relay.forward.worth_finishing`.
+        drain_seconds: for the rest of an answer without its client.
+        drains: answers at once without their clients.
+    """
 
     body_bytes: int
+    batch_bytes: int
+    upload_bytes: int
+    held_bytes: int
     first_byte_seconds: float
     stream_idle_seconds: float
     client_stall_seconds: float
+    on_disconnect: str
+    drain_seconds: float
+    drains: int
 
 
 class Line:
@@ -35,6 +58,8 @@ class Line:
         record: takes the entry of each exchange, once.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
+        drains: those among them whose clients have left, and until when they may go on.
+        held_bytes: the request bodies in memory.
         draining: no new connection is taken, and what runs is let finish.
     """
 
@@ -56,6 +81,8 @@ class Line:
         self.record = record
         self.ids = Ids()
         self.live: set[Exchange] = set()
+        self.drains: dict[Exchange, float] = {}
+        self.held_bytes = 0
         self.draining = False
 
     def __repr__(self) -> str:
@@ -63,5 +90,10 @@ class Line:
 
     def sweep(self, now: float) -> None:
         """End the exchanges whose time is up."""
-        for exchange in [e for e in self.live if e.deadline <= now]:
-            exchange.expire()
+        late = [e for e in self.live if e.deadline <= now]
+        late += [e for e, until in self.drains.items() if until <= now < e.deadline]
+        for exchange in late:
+            try:
+                exchange.expire()
+            except Exception:
+                log.exception("time-out failed", id=exchange.id)

@@ -21,6 +21,10 @@ MAX_DECODED_BYTES = 1 << 28
 
 _DECODED_PIECE_BYTES = 65_536
 
+MAX_DECODED_PER_READ_BYTES = 1 << 24
+"""What one read may decode to: 64 times the largest read (256 KiB), more than answers compress. It bounds
+how long a small crafted read can keep the event loop."""
+
 _TYPE = b"content-type"
 _CODING = b"content-encoding"
 
@@ -52,6 +56,10 @@ class Meter(Protocol):
     def at_boundary(self) -> bool:
         """An event may be put behind the bytes so far."""
 
+    @property
+    def failed(self) -> bool:
+        """The answer's last event is an error."""
+
     def feed(self, data: bytes) -> None:
         """Look at the next bytes of the body."""
 
@@ -80,6 +88,7 @@ class NoMeter:
     __slots__ = ("_complete",)
     over = False
     at_boundary = False
+    failed = False
 
     def __init__(self, *, complete: bool = True) -> None:
         """`complete` tells whether there is no usage to come."""
@@ -99,6 +108,7 @@ class JsonMeter:
     __slots__ = ("_held", "_held_bytes", "_scan")
     over = False
     at_boundary = False
+    failed = False
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
@@ -145,6 +155,11 @@ class StreamMeter:
         """The bytes so far end with a whole event."""
         return self._stream.at_boundary
 
+    @property
+    def failed(self) -> bool:
+        """The last event is an error."""
+        return not self._stream.stopped and self._stream.failed
+
     def feed(self, data: bytes) -> None:
         """Look at the next events."""
         self._stream.feed(data)
@@ -154,7 +169,7 @@ class StreamMeter:
         stream = self._stream
         fault = None
         if not stream.stopped:
-            fault = "the stream brought an error event" if stream.failed else "the stream has no message_stop"
+            fault = "the stream brought an error event" if self.failed else "the stream has no message_stop"
         return Reading(stream.usage, stream.stopped and stream.usage_final, fault)
 
 
@@ -178,8 +193,14 @@ class GzipMeter:
         """As the inner meter says."""
         return self._inner.over
 
+    @property
+    def failed(self) -> bool:
+        """As the inner meter says."""
+        return self._inner.failed
+
     def feed(self, data: bytes) -> None:
         """Decode piece by piece, so that a small input cannot become a large one at once."""
+        bound = min(self._decoded_bytes + MAX_DECODED_PER_READ_BYTES, MAX_DECODED_BYTES)
         while data and not self._lost and not self._padded:
             try:
                 piece = self._decoder.decompress(data, _DECODED_PIECE_BYTES)
@@ -189,7 +210,7 @@ class GzipMeter:
                 return
             self._decoded_bytes += len(piece)
             self._member_bytes += len(piece)
-            if self._decoded_bytes > MAX_DECODED_BYTES:
+            if self._decoded_bytes > bound:
                 self._lost = True
                 return
             self._inner.feed(piece)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -11,9 +10,6 @@ import msgspec
 from ferryman.http1.fields import pattern_of
 from ferryman.http1.request import DROPPED, Request
 from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
-
-DECODABLE = frozenset({b"gzip", b"identity"})
-"""Content codings that the meter can read."""
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
@@ -51,16 +47,21 @@ def dropped(api_key: str | None) -> AbstractSet[bytes]:
 
 
 def prepare(
-    request: Request, target: bytes, body_bytes: int, face: UpstreamFace, *, metered: bool
+    request: Request,
+    target: bytes,
+    body_bytes: int | None,
+    face: UpstreamFace,
+    *,
+    codings: AbstractSet[bytes] | None,
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
 
     Args:
         request: as the client sent it.
         target: path and query below the upstream's base URL.
-        body_bytes: length of the body.
+        body_bytes: length of the body, `None` if only its end will tell.
         face: what the upstream wants.
-        metered: narrow `accept-encoding` to what the meter can read.
+        codings: what `accept-encoding` is narrowed to, `None` to leave it as it is.
 
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
@@ -69,8 +70,10 @@ def prepare(
     if isinstance(memo, _Prepared) and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
-        head, mutations = _unframed_head(request, target, face, metered=metered)
+        head, mutations = _unframed_head(request, target, face, codings)
         request.fields.memo = _Prepared(target, head, mutations)
+    if body_bytes is None:
+        return head + b"\r\ntransfer-encoding: chunked\r\n\r\n", mutations
     if body_bytes or request.chunked or request.length is not None:
         return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, body_bytes), mutations
     return head + b"\r\n\r\n", mutations
@@ -85,11 +88,11 @@ class _Prepared(msgspec.Struct, gc=False):
 
 
 def _unframed_head(
-    request: Request, target: bytes, face: UpstreamFace, *, metered: bool
+    request: Request, target: bytes, face: UpstreamFace, codings: AbstractSet[bytes] | None
 ) -> tuple[bytes, str]:
     kept = request.fields.kept
-    if metered and _ENCODING in request.fields.found:
-        kept = _ENCODING_LINE.sub(_narrowed_line, kept)
+    if codings is not None and _ENCODING in request.fields.found:
+        kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
     added, mutations = face.credential, "none"
     if VERSION not in request.fields.found:
         added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
@@ -97,15 +100,11 @@ def _unframed_head(
     return b"%b %b%b HTTP/1.1\r\nhost: %b%b%b" % head, mutations
 
 
-def _narrowed_line(line: re.Match[bytes]) -> bytes:
-    return b"\r\n%b: %b" % (line[1], narrowed(line[2]))
-
-
-def narrowed(accept_encoding: bytes) -> bytes:
-    """`accept_encoding` with only the codings that the meter can read, spelled as they were."""
+def narrowed(accept_encoding: bytes, codings: AbstractSet[bytes]) -> bytes:
+    """`accept_encoding` with only the `codings` (lower case), spelled as they were."""
     kept = [
         member.strip()
         for member in accept_encoding.split(b",")
-        if member.partition(b";")[0].strip().lower() in DECODABLE
+        if member.partition(b";")[0].strip().lower() in codings
     ]
     return b", ".join(kept) or b"identity"

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ferryman.errors import InvalidRequest, NotFound
+from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
 from ferryman.http1.request import Request
 
 OWN_PATHS = frozenset(
@@ -22,6 +22,11 @@ OWN_PATHS = frozenset(
 )
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
+DECODABLE = frozenset({b"gzip", b"identity"})
+"""Content codings that the meter can read."""
+
+_IDENTITY = frozenset({b"identity"})
+_RESULTS = re.compile(rb"/v1/messages/batches/[^/]+/results")
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\", re.IGNORECASE)
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
@@ -34,13 +39,17 @@ class Route(NamedTuple):
         path: the path as the client sent it, without the query, for the record.
         target: what is appended to the upstream's base URL, query included; empty for own paths.
         reads_call: the body is JSON whose head fields we look at.
+        whole: the body is read whole before it goes on.
         metered: the answer carries `usage` that is paid for.
+        codings: the content codings that the answer may have, `None` for those that the client names.
     """
 
     path: str
     target: bytes
-    reads_call: bool
-    metered: bool
+    reads_call: bool = False
+    whole: bool = False
+    metered: bool = False
+    codings: frozenset[bytes] | None = None
 
 
 def route(request: Request) -> Route:
@@ -49,11 +58,14 @@ def route(request: Request) -> Route:
     Raises:
         InvalidRequest: a target that two servers could read as two different paths.
         NotFound: neither a relayed prefix nor an own path.
+        MethodNotAllowed: TRACE.
     """
     path, mark, query = request.target.partition(b"?")
     known = _KNOWN.get(path)
     if known is not None and request.method == b"POST" and query.find(b"#") < 0:
         return known._replace(target=known.target + mark + query) if mark else known
+    if request.method == b"TRACE":  # its answer would show the client what goes upstream
+        raise MethodNotAllowed("TRACE is not served here.")
     if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
         path = path[absolute.end() :] or b"/"
     if not path.startswith(b"/") or b"#" in request.target:
@@ -64,7 +76,7 @@ def route(request: Request) -> Route:
             "backslashes and encoded slashes."
         )
     if path in OWN_PATHS and request.method in {b"GET", b"HEAD"}:
-        return Route(shown(path), b"", reads_call=False, metered=False)
+        return Route(shown(path), b"")
     return relayed(path, mark + query, request.method)
 
 
@@ -84,9 +96,17 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
-    messages = method == b"POST" and plain == b"/v1/messages"
-    reads = messages or (method == b"POST" and plain == b"/v1/messages/count_tokens")
-    return Route(shown(path), upstream_path + query, reads_call=reads, metered=messages)
+    route = Route(shown(path), upstream_path + query)
+    if method == b"POST":
+        if plain == b"/v1/messages":
+            return route._replace(reads_call=True, whole=True, metered=True, codings=DECODABLE)
+        if plain == b"/v1/messages/count_tokens":
+            return route._replace(reads_call=True, whole=True)
+        if plain == b"/v1/messages/batches":
+            return route._replace(whole=True)
+    elif _RESULTS.fullmatch(plain):
+        return route._replace(codings=_IDENTITY)
+    return route
 
 
 def shown(path: bytes) -> str:

@@ -27,6 +27,9 @@ log = structlog.get_logger("ferryman.worker")
 SWEEP_SECONDS = 1.0
 """How often time-outs are looked at: one pass over what lives costs less than a timer each."""
 
+FLUSH_SECONDS = 0.5
+"""How long clients have, when all time is up, to take what was written for them."""
+
 BACKLOG = 2048
 """Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""
 
@@ -97,11 +100,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         # Looked at now and then: an event would cost every connection, for this one use.
-        while self.server.connections and loop.time() < deadline:  # noqa: ASYNC110
+        while (self.server.connections or self.line.live) and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for exchange in list(self.line.live):
             exchange.shut_down()
-        await asyncio.sleep(0)  # what was just written goes out before the cut
+        deadline = loop.time() + FLUSH_SECONDS
+        while self.server.connections and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         self.server.abort()
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -144,9 +149,15 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
         auth=settings.effective_auth,
         limits=LineLimits(
             body_bytes=settings.max_body_bytes,
+            batch_bytes=settings.max_batch_bytes,
+            upload_bytes=settings.max_upload_bytes,
+            held_bytes=settings.max_held_bytes,
             first_byte_seconds=settings.first_byte_timeout_seconds,
             stream_idle_seconds=settings.stream_idle_timeout_seconds,
             client_stall_seconds=settings.client_stall_timeout_seconds,
+            on_disconnect=settings.on_disconnect,
+            drain_seconds=settings.drain_timeout_seconds,
+            drains=settings.max_drains,
         ),
         face=prepare.upstream_face(parts.path, origin.authority, upstream_key(settings)),
         pool=pool,

@@ -7,23 +7,17 @@ credential, a body, or a query string.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import queue
 import sys
-import threading
 import traceback
 from collections.abc import Callable
-from typing import IO, TextIO
+from typing import TextIO
 
 import msgspec
 import structlog
 
 from ferryman.model import Entry
-
-MAX_PENDING_BYTES = 8 << 20
-"""What may wait for a slow reader of the log, about 15,000 lines. Beyond it lines are dropped and
-counted: the log informs, the ledger keeps."""
+from ferryman.telemetry.writer import BackgroundWriter
 
 BATCH_ENTRIES = 64
 """Lines are rendered together, behind the answers they tell of: a client waits for none of them.
@@ -32,15 +26,22 @@ So many take about 0.3 ms, which is as long as one exchange may hold up the othe
 FLUSH_SECONDS = 0.1
 """Lines are written together, at the latest after this time."""
 
-CLOSE_SECONDS = 5.0
-"""How long the end waits for what is left to be written."""
-
 _encode = msgspec.json.Encoder().encode
 
 
-def configure(*, level: str, text: bool, stream: TextIO | None = None) -> None:
-    """Set structlog up: coloured text for people, JSON lines for programs."""
+def configure(
+    *, level: str, text: bool, stream: TextIO | None = None, writer: BackgroundWriter | None = None
+) -> None:
+    """Set structlog up: coloured text for people, JSON lines for programs.
+
+    Args:
+        level: the least that is told.
+        text: for people.
+        stream: where to, by default standard error.
+        writer: who writes there in place of the caller, `None` for the caller itself.
+    """
     target = stream if stream is not None else sys.stderr
+    output = _Output(target) if writer is None else _BackgroundOutput(writer)
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -57,19 +58,9 @@ def configure(*, level: str, text: bool, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=lambda *_: _Output(target),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=False,
     )
-
-
-def unbuffered(stream: TextIO) -> TextIO:
-    """A stream to where `stream` goes that keeps nothing.
-
-    A buffered one keeps what a reader that has gone did not take, and fails over it again at the end
-    of the process, which makes exit code 120 of a clean end.
-    """
-    raw = io.FileIO(stream.fileno(), "wb", closefd=False)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 class _Output(structlog.PrintLogger):
@@ -78,6 +69,19 @@ class _Output(structlog.PrintLogger):
     def msg(self, message: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
+class _BackgroundOutput:
+    """Hands messages to a thread, so that an undrained pipe cannot stop the event loop."""
+
+    def __init__(self, writer: BackgroundWriter) -> None:
+        self._writer = writer
+
+    def msg(self, message: str) -> None:
+        self._writer.write(message.encode("utf-8", "backslashreplace") + b"\n")
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg
@@ -135,53 +139,45 @@ def text_line(entry: Entry) -> bytes:
 
 
 class LineLog:
-    """Writes the line per exchange, from a thread of its own, so that a slow pipe stops nobody."""
+    """The line per exchange: rendered in batches, written by a thread."""
 
     def __init__(
         self,
-        stream: IO[bytes],
+        writer: BackgroundWriter,
         *,
         render: Callable[[Entry], bytes],
         call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
-        """Begin to write.
+        """Begin to take entries.
 
         Args:
-            stream: where lines go, unbuffered: the interpreter aborts at its end if a thread holds
-                the lock of a buffered standard output, as ours does while it waits for a reader.
+            writer: where lines go; it is closed with the log.
             render: an entry as a line.
             call_later: the event loop's, to flush after `FLUSH_SECONDS`.
         """
-        self._stream = stream
+        self._writer = writer
         self._render = render
         self._call_later = call_later
         self._entries: list[Entry] = []
         self._flush_due = False
-        # Each number is changed by one thread alone: `+=` is not atomic.
-        self._taken_bytes = 0  # by the caller
         self._refused = 0
-        self._settled_bytes = 0  # by the writing thread
-        self._lost = 0
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # bounded by MAX_PENDING_BYTES
-        self._thread = threading.Thread(target=self._write_all, name="ferryman.log", daemon=True)
-        self._thread.start()
 
     def __repr__(self) -> str:
         return f"<LineLog {self.pending_bytes} bytes pending, {self.dropped} lines dropped>"
 
     @property
     def pending_bytes(self) -> int:
-        """What has been taken and not been written."""
-        return self._taken_bytes - self._settled_bytes
+        """What has been rendered and not been written."""
+        return self._writer.pending_bytes
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written: too many were waiting, or the reader had gone."""
-        return self._refused + self._lost
+        """Lines that were not written."""
+        return self._refused + self._writer.dropped
 
     def write(self, entry: Entry) -> None:
         """Take the line of `entry`."""
-        if self.pending_bytes > MAX_PENDING_BYTES:
+        if self._writer.full:
             self._refused += 1
             return
         self._entries.append(entry)
@@ -199,27 +195,13 @@ class LineLog:
 
     def _render_batch(self) -> None:
         entries, self._entries = self._entries, []
-        data = b"".join(map(self._render, entries))
-        self._taken_bytes += len(data)
-        self._queue.put(data)
+        self._writer.write(b"".join(map(self._render, entries)))
 
     def close(self) -> None:
-        """Write what is left; waits `CLOSE_SECONDS` for a slow reader."""
+        """Write what is left."""
         self.flush()
-        self._queue.put(None)
-        self._thread.join(CLOSE_SECONDS)
+        self._writer.close()
         if self.dropped or self.pending_bytes:
             structlog.get_logger("ferryman.log").warning(
                 "log lines lost", dropped=self.dropped, unwritten_bytes=self.pending_bytes
             )
-
-    def _write_all(self) -> None:
-        while (data := self._queue.get()) is not None:
-            rest = memoryview(data)
-            try:
-                while rest and (count := self._stream.write(rest)) is not None:
-                    rest = rest[count:]
-            except (OSError, ValueError):
-                pass  # the reader has gone; what is to come may still be read
-            self._lost += bytes(rest).count(b"\n")
-            self._settled_bytes += len(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.wire.scan import TopLevelObject
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -53,9 +54,18 @@ def usage_of_answer(body: bytes) -> Usage | None:
         pass
     try:
         loose = _decode_loose_answer(body).usage
+    except RecursionError:
+        return _usage_below_deep_nesting(body)
     except UNREADABLE:
         return None
     return None if loose is None else _salvage(loose)
+
+
+def _usage_below_deep_nesting(body: bytes) -> Usage | None:
+    """The top-level `usage` of an answer that is nested more deeply than the decoder goes."""
+    scan = TopLevelObject(b"usage")
+    scan.feed(body)
+    return None if scan.value is None else usage_of_object(scan.value)
 
 
 def usage_of_event(data: bytes) -> tuple[str, Usage] | None:
