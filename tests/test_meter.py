@@ -23,10 +23,10 @@ from ferryman.relay.meter import (
     JsonMeter,
     Meter,
     NoMeter,
-    Reading,
     StreamMeter,
     meter_for,
 )
+from ferryman.relay.values import Reading
 
 USAGE = {"input_tokens": 9, "output_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 2}}
 SOUGHT = Usage(input_tokens=9, output_tokens=5)

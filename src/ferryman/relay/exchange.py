@@ -26,7 +26,8 @@ from ferryman.relay.prepare import prepare
 from ferryman.relay.read import SMALL_BODY_BYTES, no_room, room_for, too_large
 from ferryman.relay.record import ended_by, entry_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
-from ferryman.relay.route import Route, route
+from ferryman.relay.route import route
+from ferryman.relay.values import Route
 from ferryman.wire.request import read_call
 
 log = structlog.get_logger("ferryman.relay")
@@ -98,7 +99,8 @@ class Exchange:
         try:
             self.route = route(self.request)
             self.principal = authenticate(self.request.fields, self.line.auth)
-            self.body_limit = room_for(self.route, self.request.length or 0, self.line)
+            length, line = self.request.length or 0, self.line
+            self.body_limit = room_for(self.route, length, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)
         else:
@@ -287,7 +289,9 @@ class Exchange:
         """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
         line = self.line
         self.client_gone = True
-        if self.upstream is not None and worth_finishing(self):
+        if self.upstream is not None and worth_finishing(
+            self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
+        ):
             line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
             if self.client_blocked:
                 self.on_client_ready()

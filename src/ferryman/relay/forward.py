@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ferryman.errors import RelayError, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.pool import Origin
-from ferryman.relay.line import LineLimits
-
-if TYPE_CHECKING:
-    from ferryman.relay.exchange import Exchange
+from ferryman.model import Call
+from ferryman.relay.values import LineLimits, Route
 
 STALE_SECONDS = 2.0
 """A connection that the upstream had closed already dies within a round trip of being used."""
@@ -48,16 +44,21 @@ def silent(origin: Origin, limits: LineLimits, *, answered: bool) -> UpstreamTim
     return UpstreamTimeout(f"The upstream {origin} sent nothing for {seconds:g} s (`{name}`); try again.")
 
 
-def worth_finishing(exchange: Exchange) -> bool:
-    """Whether a paid request whose client has left is let finish, so that its cost is told.
+def worth_finishing(route: Route, call: Call, limits: LineLimits, *, draining: int, whole: bool) -> bool:
+    """Whether a request whose client has left is let finish, so that its cost is told.
 
     A stream tells what it has cost as it goes and would go on costing, so it is ended; of any other
     answer only the end tells the usage. `on_disconnect` changes either.
+
+    Args:
+        route: where the request goes; only what is metered is worth it.
+        call: what it asks for.
+        limits: the bounds.
+        draining: exchanges that go on without their clients already.
+        whole: all of the request has come.
     """
-    line = exchange.line
-    if not (exchange.route.metered and exchange.request.complete) or len(line.drains) >= line.limits.drains:
+    if not (route.metered and whole) or draining >= limits.drains:
         return False
-    on_disconnect = line.limits.on_disconnect
-    if on_disconnect == "auto":
-        return exchange.call.stream is not True
-    return on_disconnect == "drain"
+    if limits.on_disconnect == "auto":
+        return call.stream is not True
+    return limits.on_disconnect == "drain"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -11,39 +11,12 @@ from ferryman.clock import Clock
 from ferryman.http1.pool import Pool
 from ferryman.model import Entry, Ids
 from ferryman.relay.prepare import UpstreamFace
+from ferryman.relay.values import LineLimits
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
 log = structlog.get_logger("ferryman.relay")
-
-
-class LineLimits(NamedTuple):
-    """Sizes in bytes and times in seconds that an exchange is held to.
-
-    Attributes:
-        body_bytes: of a Messages or count_tokens request.
-        batch_bytes: of a request that makes a batch.
-        upload_bytes: of any other request.
-        held_bytes: of all bodies that are in memory at once.
-        first_byte_seconds: until the answer begins, or the request goes on.
-        stream_idle_seconds: between two parts of an answer.
-        client_stall_seconds: in which a client reads nothing.
-        on_disconnect: `cancel`, `drain`, or `auto`: see `ferryman.relay.forward.worth_finishing`.
-        drain_seconds: for the rest of an answer without its client.
-        drains: answers at once without their clients.
-    """
-
-    body_bytes: int
-    batch_bytes: int
-    upload_bytes: int
-    held_bytes: int
-    first_byte_seconds: float
-    stream_idle_seconds: float
-    client_stall_seconds: float
-    on_disconnect: str
-    drain_seconds: float
-    drains: int
 
 
 class Line:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import Protocol
 
-import msgspec
-
 from ferryman.http1.client import ResponseHead
-from ferryman.model import Usage
+from ferryman.relay.values import Reading
 from ferryman.wire.scan import TopLevelObject
 from ferryman.wire.sse import MessageStream
 from ferryman.wire.usage import usage_of_answer, usage_of_object
@@ -29,20 +27,6 @@ _TYPE = b"content-type"
 _CODING = b"content-encoding"
 
 WATCHED = frozenset({_TYPE, _CODING})
-
-
-class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a meter has seen.
-
-    Attributes:
-        usage: as reported, `None` if nothing was.
-        complete: no more is to come.
-        fault: what was wrong with the answer if these are all of its bytes, `None` if nothing.
-    """
-
-    usage: Usage | None
-    complete: bool
-    fault: str | None
 
 
 class Meter(Protocol):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ferryman.errors import BodyTooLarge, Overloaded
-from ferryman.relay.line import Line, LineLimits
-from ferryman.relay.route import Route
+from ferryman.relay.values import LineLimits, Route
 
 SMALL_BODY_BYTES = 65_536
 """A body up to this size is read to its end before anything is done with it: so a refused request
@@ -20,23 +19,24 @@ def body_limit(route: Route, limits: LineLimits) -> tuple[int, str]:
     return limits.upload_bytes, "max_upload_bytes"
 
 
-def room_for(route: Route, length: int, line: Line) -> int:
+def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> int:
     """How large the body of a request may become, in bytes.
 
     Args:
         route: where the request goes.
         length: what it announces, 0 if nothing.
-        line: whose bounds hold.
+        held_bytes: of the bodies in memory.
+        limits: the bounds of both.
 
     Raises:
         BodyTooLarge: it announces more.
         Overloaded: what it announces cannot be held now.
     """
-    limit_bytes, _ = body_limit(route, line.limits)
+    limit_bytes, _ = body_limit(route, limits)
     if length > limit_bytes:
-        raise too_large(route, line.limits)
-    if route.whole and line.held_bytes + length > line.limits.held_bytes:
-        raise no_room(line.limits.held_bytes)
+        raise too_large(route, limits)
+    if route.whole and held_bytes + length > limits.held_bytes:
+        raise no_room(limits.held_bytes)
     return limit_bytes
 
 

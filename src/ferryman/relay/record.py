@@ -13,8 +13,8 @@ from ferryman.errors import (
     UpstreamUnreachable,
 )
 from ferryman.model import Ended, Entry
-from ferryman.relay.meter import Reading
 from ferryman.relay.route import shown
+from ferryman.relay.values import Reading
 from ferryman.wire.names import REQUEST_ID, SESSION
 
 if TYPE_CHECKING:

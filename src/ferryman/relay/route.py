@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
 from ferryman.http1.request import Request
+from ferryman.relay.values import Route
 
 OWN_PATHS = frozenset(
     {
@@ -30,26 +30,6 @@ _RESULTS = re.compile(rb"/v1/messages/batches/[^/]+/results")
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\", re.IGNORECASE)
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
-
-
-class Route(NamedTuple):
-    """Where a request goes.
-
-    Attributes:
-        path: the path as the client sent it, without the query, for the record.
-        target: what is appended to the upstream's base URL, query included; empty for own paths.
-        reads_call: the body is JSON whose head fields we look at.
-        whole: the body is read whole before it goes on.
-        metered: the answer carries `usage` that is paid for.
-        codings: the content codings that the answer may have, `None` for those that the client names.
-    """
-
-    path: str
-    target: bytes
-    reads_call: bool = False
-    whole: bool = False
-    metered: bool = False
-    codings: frozenset[bytes] | None = None
 
 
 def route(request: Request) -> Route:

@@ -18,7 +18,8 @@ from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
 from ferryman.relay.exchange import Exchange
-from ferryman.relay.line import Line, LineLimits
+from ferryman.relay.line import Line
+from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
 from ferryman.wire.names import REQUEST_ID, SESSION
 

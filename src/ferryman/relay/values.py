@@ -1,0 +1,71 @@
+"""What passes between the steps of the line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from ferryman.model import Usage
+
+
+class LineLimits(NamedTuple):
+    """Sizes in bytes and times in seconds that an exchange is held to.
+
+    Attributes:
+        body_bytes: of a Messages or count_tokens request.
+        batch_bytes: of a request that makes a batch.
+        upload_bytes: of any other request.
+        held_bytes: of all bodies that are in memory at once.
+        first_byte_seconds: until the answer begins, or the request goes on.
+        stream_idle_seconds: between two parts of an answer.
+        client_stall_seconds: in which a client reads nothing.
+        on_disconnect: `cancel`, `drain`, or `auto`: see `ferryman.relay.forward.worth_finishing`.
+        drain_seconds: for the rest of an answer without its client.
+        drains: answers at once without their clients.
+    """
+
+    body_bytes: int
+    batch_bytes: int
+    upload_bytes: int
+    held_bytes: int
+    first_byte_seconds: float
+    stream_idle_seconds: float
+    client_stall_seconds: float
+    on_disconnect: str
+    drain_seconds: float
+    drains: int
+
+
+class Route(NamedTuple):
+    """Where a request goes.
+
+    Attributes:
+        path: the path as the client sent it, without the query, for the record.
+        target: what is appended to the upstream's base URL, query included; empty for own paths.
+        reads_call: the body is JSON whose head fields we look at.
+        whole: the body is read whole before it goes on.
+        metered: the answer carries `usage` that is paid for.
+        codings: the content codings that the answer may have, `None` for those that the client names.
+    """
+
+    path: str
+    target: bytes
+    reads_call: bool = False
+    whole: bool = False
+    metered: bool = False
+    codings: frozenset[bytes] | None = None
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What a meter has seen.
+
+    Attributes:
+        usage: as reported, `None` if nothing was.
+        complete: no more is to come.
+        fault: what was wrong with the answer if these are all of its bytes, `None` if nothing.
+    """
+
+    usage: Usage | None
+    complete: bool
+    fault: str | None
