@@ -375,6 +375,7 @@ class Exchange:
             ended=ended,
             principal=principal.kind if principal is not None else None,
             credential=principal.credential_kind if principal is not None else None,
+            client_address=self.line.client_address(self.client.peer, self.request.fields),
             session_id=self.request.fields.text(SESSION),
             model=self.call.model and self.call.model[:200],
             stream=self.call.stream is True,

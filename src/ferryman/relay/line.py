@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ferryman.clock import Clock
 from ferryman.http1.pool import Pool
 from ferryman.model import Entry, Ids
+from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class Line:
         pool: the connections to it.
         clock: the time.
         record: takes the entry of each exchange, once.
+        client_address: tells it from a connection's peer and a request's headers.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
         draining: no new connection is taken, and what runs is let finish.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one a part
         self,
         *,
         auth: str,
@@ -47,6 +49,7 @@ class Line:
         pool: Pool,
         clock: Clock,
         record: Callable[[Entry], None],
+        client_address: AddressOf,
     ) -> None:
         self.auth = auth
         self.limits = limits
@@ -54,6 +57,7 @@ class Line:
         self.pool = pool
         self.clock = clock
         self.record = record
+        self.client_address = client_address
         self.ids = Ids()
         self.live: set[Exchange] = set()
         self.draining = False
