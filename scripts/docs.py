@@ -18,7 +18,8 @@ from ferryman.cli.main import main as ferryman
 from ferryman.settings import env_names, plain, rows, type_of, wanted
 from ferryman.simulator.control import KEYS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 HELP_COLUMNS = 96
 
 
@@ -69,6 +70,11 @@ def help_of(path: tuple[str, ...]) -> str:
     return f"## `{' '.join(('ferryman', *path))}`\n\n```text\n{done.output.rstrip()}\n```\n"
 
 
+def file_shown(name: str, language: str) -> str:
+    """A file of `deploy/` as a block of code."""
+    return f"```{language}\n{(ROOT / 'deploy' / name).read_text('utf-8')}```\n"
+
+
 def table(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     every = [header, ("---",) * len(header), *lines]
@@ -84,6 +90,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("reference/settings.md", settings_table),
     "commands": ("reference/cli.md", commands_help),
     "keys": ("simulator.md", keys_table),
+    "nginx": ("fronts.md", lambda: file_shown("nginx.conf", "nginx")),
+    "caddy": ("fronts.md", lambda: file_shown("Caddyfile", "caddyfile")),
 }
 """Name of a part → the page it stands in, and what makes it."""
 

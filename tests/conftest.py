@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeVar
 
 import pytest
 
 from ferryman.settings import Settings
 from tests.support.edge import Script, Upstream, answering
 from tests.support.gateway import Gateway, HeldClock
+
+T = TypeVar("T")
 
 KEY = "sk-ant-the-server-key"
 
@@ -36,6 +38,14 @@ class Bench:
         """A scripted upstream and a gateway in front of it."""
         upstream = self.upstream(script)
         return self.gateway(upstream.url, **options), upstream
+
+    def enter(self, one: AbstractContextManager[T]) -> T:
+        """Anything else that has to end with the test."""
+        return self._stack.enter_context(one)
+
+    def close(self) -> None:
+        """End all of it now."""
+        self._stack.close()
 
 
 @pytest.fixture

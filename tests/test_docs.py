@@ -21,14 +21,23 @@ from ferryman.errors import RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.relay import respond
+from ferryman.relay.address import MAX_HOPS
 from ferryman.relay.forward import STALE_SECONDS
+from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
 from ferryman.relay.route import OWN_PATHS
 from ferryman.settings import env_names, rows
 from ferryman.settings_load import load
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
 from ferryman.telemetry.log import json_line, text_line
-from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, SESSION, UPSTREAM_CREDENTIALS, VERSION
+from ferryman.wire.names import (
+    DEFAULT_VERSION,
+    FORWARDED,
+    OWN_CREDENTIALS,
+    SESSION,
+    UPSTREAM_CREDENTIALS,
+    VERSION,
+)
 from tests.conftest import Bench
 
 ROOT = Path(__file__).parent.parent
@@ -165,7 +174,7 @@ def test_every_path_and_header_of_our_own_stands() -> None:
         "request-id"
     }
     read = first_cells(page, "## Request headers with a meaning")
-    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | {VERSION, SESSION, b"expect"}
+    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | {VERSION, SESSION, b"expect"}
     assert read == {name.decode() for name in looked_at}
 
 
@@ -173,6 +182,9 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
     assert f"it died within {STALE_SECONDS:g} seconds" in concepts
     assert f"`anthropic-version: {DEFAULT_VERSION.decode()}` is added" in concepts
+    assert f"it is cut after {TLS_SHUTDOWN_SECONDS:g} seconds" in concepts
+    fronts = (ROOT / "docs" / "fronts.md").read_text("utf-8")
+    assert f"At most {MAX_HOPS} addresses of a request are read." in fronts
     assert f"more than {MAX_HEADERS} lines" in (REFERENCE / "errors.md").read_text("utf-8")
 
 
@@ -203,7 +215,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_scripts_and_tests_that_are_named_exist(page: Path) -> None:
-    for name in re.findall(r"(?<![\w/])((?:scripts|tests|src|bench)/[\w./]+)", page.read_text("utf-8")):
+    for name in re.findall(
+        r"(?<![\w/])((?:scripts|tests|src|bench|deploy)/[\w./]+)", page.read_text("utf-8")
+    ):
         assert (ROOT / name.rstrip(".")).exists(), name
 
 

@@ -95,6 +95,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         id: a UUIDv7, also in the client's `x-ferryman-request-id`.
         started_at: when the head of the request had come.
         path: without the query.
+        client_address: the peer's, or the one that a trusted proxy names; `unix` for a Unix socket.
         session_id: Claude Code's.
         status: what the client was answered with.
         error: what went wrong, in one sentence.
@@ -121,6 +122,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     stream: bool = False
     principal: str | None = None
     credential: str | None = None
+    client_address: str | None = None
     session_id: str | None = None
     model: str | None = None
     status: int | None = None

@@ -5,13 +5,16 @@ Where the values come from is in `ferryman.settings_load`.
 
 from __future__ import annotations
 
+import ipaddress
 import types
 import typing
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 MASK = "********"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _setting(  # noqa: PLR0913  # a row of a table has many columns
@@ -23,6 +26,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
     at_least: float | None = None,
     at_most: float | None = None,
     flags: tuple[str, ...] = (),
+    many: bool = False,
 ) -> Any:  # noqa: ANN401  # as dataclasses.field
     """A row of the table.
 
@@ -34,6 +38,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         at_least: lower bound of a number.
         at_most: upper bound of a number.
         flags: further names on the command line, beside `--<name>`.
+        many: a text with commas between its members, for which the file may have a list.
     """
     metadata = {
         "help": text,
@@ -42,6 +47,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         "at_least": at_least,
         "at_most": at_most,
         "flags": flags,
+        "many": many,
     }
     return field(default=default, metadata=metadata)
 
@@ -58,6 +64,25 @@ class Settings:
         at_least=0,
         at_most=65535,
         flags=("-p",),
+    )
+    unix_socket: str | None = _setting(
+        None, "Path of a Unix socket to listen on, in place of `host` and `port`."
+    )
+    unix_socket_mode: str = _setting("660", "Permissions of the Unix socket, in octal digits.")
+    tls_cert_file: str | None = _setting(
+        None,
+        "Certificate for TLS with its chain, in PEM form; the key may stand in the same file. "
+        "SIGHUP reads it again.",
+    )
+    tls_key_file: str | None = _setting(None, "The certificate's private key, in PEM form.")
+    public_url: str | None = _setting(
+        None, "URL under which clients reach Ferryman, if something stands in front of it."
+    )
+    trusted_proxies: str | None = _setting(
+        None,
+        "Proxies whose `X-Forwarded-For` names the client: addresses and networks with commas between them "
+        "(in the file also a list), `unix` for whoever uses the Unix socket.",
+        many=True,
     )
     upstream_url: str = _setting(
         "https://api.anthropic.com",
@@ -104,7 +129,9 @@ class Settings:
         75.0, "How long a client connection may rest between requests.", at_least=1
     )
     client_read_timeout_seconds: float = _setting(
-        60.0, "Time for a whole request head, and between two parts of a body.", at_least=0.1
+        60.0,
+        "Time for a TLS handshake, for a whole request head, and between two parts of a body.",
+        at_least=0.1,
     )
     client_stall_timeout_seconds: float = _setting(
         300.0, "How long a client may read nothing of an answer before it is cut.", at_least=0.1
@@ -158,9 +185,49 @@ class Settings:
         return self.auth
 
     @property
+    def trusted(self) -> TrustedProxies | None:
+        """The proxies that `trusted_proxies` names, `None` if it is empty."""
+        return trusted_proxies(self.trusted_proxies) if self.trusted_proxies else None
+
+    @property
     def upstream(self) -> SplitResult:
         """The parts of `upstream_url`."""
         return urlsplit(self.upstream_url)
+
+
+class TrustedProxies(NamedTuple):
+    """Peers whose word on who the client is counts.
+
+    Attributes:
+        networks: of their addresses; one address is a network of its own.
+        unix: whoever connects to the Unix socket.
+    """
+
+    networks: tuple[Network, ...]
+    unix: bool
+
+
+def trusted_proxies(text: str) -> TrustedProxies:
+    """The proxies that `text` names, with commas between them.
+
+    Raises:
+        ValueError: with the first member that is no address, no network and not `unix`.
+    """
+    members = [member for part in text.split(",") if (member := part.strip())]
+    return TrustedProxies(
+        tuple(_network(member) for member in members if member != "unix"), unix="unix" in members
+    )
+
+
+def _network(text: str) -> Network:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(text) from error
+    mapped = network.network_address.ipv4_mapped if network.version == 6 else None
+    if mapped is not None and network.prefixlen >= 96:  # clients are known by their IPv4 address
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def type_of(row: Field[Any]) -> Any:  # noqa: ANN401  # a type, or a Literal
@@ -207,4 +274,4 @@ def wanted(row: Field[Any]) -> str:
         if low is not None and high is not None:
             return f"{noun} from {low} to {high}"
         return noun if low is None else f"{noun}, {low} or more"
-    return "a text of ASCII characters"
+    return "a text of ASCII characters" + (", or a list of them" if row.metadata["many"] else "")

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ferryman.errors import SettingsError
-from ferryman.settings import MASK, Settings, env_names, rows, type_of, wanted
+from ferryman.settings import MASK, Settings, env_names, rows, trusted_proxies, type_of, wanted
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
 """Looked for in the working directory, in this order."""
@@ -183,6 +183,8 @@ def _pick(
 def _parse(row: Field[Any], raw: object) -> object:
     """`raw` as the row's type; ValueError if it isn't one."""
     kind = type_of(row)
+    if row.metadata["many"] and isinstance(raw, list) and all(isinstance(part, str) for part in raw):
+        raw = ",".join(raw)
     if typing.get_origin(kind) is Literal:
         if raw not in typing.get_args(kind):
             raise ValueError
@@ -261,7 +263,8 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     start = {name: f"{name}, {_origin(source)}" for name, source in sources.items()}
     if not _is_name(settings.host):
         yield {"host"}, f"{start['host']}: {host} is not a name or address."
-    if (problem := _url_problem(settings.upstream_url)) is not None:
+    advice = "put the key in `anthropic_api_key`"
+    if (problem := _url_problem(settings.upstream_url, advice, "https://api.anthropic.com")) is not None:
         yield {"upstream_url"}, f"{start['upstream_url']}: {problem}"
     elif _is_own_listener(settings):
         circle = (
@@ -273,11 +276,35 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     if settings.auth == "open" and not settings.anthropic_api_key:
         need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
         yield {"auth", "anthropic_api_key"}, f"{start['auth']}: {need}."
-    if settings.effective_auth == "open" and not is_loopback(settings.host) and not settings.allow_open:
+    local = settings.unix_socket is not None or is_loopback(settings.host)
+    if settings.effective_auth == "open" and not local and not settings.allow_open:
         danger = f"with {host} anybody on the network could spend the server's key"
         way_out = "listen on 127.0.0.1, or set `allow_open: true` if that is what you want"
-        names = {"host", "auth", "anthropic_api_key", "allow_open"}
+        names = {"host", "unix_socket", "auth", "anthropic_api_key", "allow_open"}
         yield names, f"{start['host']}: {danger}; {way_out}."
+    yield from _entrance_conflicts(settings, start)
+
+
+def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
+    """The same, of where clients come in."""
+    mode = settings.unix_socket_mode
+    if len(mode) > 4 or set(mode) - set("01234567") or int(mode, 8) > 0o777:
+        problem = f"{shown(mode)} is no mode; wanted octal digits such as `660`"
+        yield {"unix_socket_mode"}, f"{start['unix_socket_mode']}: {problem}."
+    if settings.tls_key_file is not None and settings.tls_cert_file is None:
+        problem = "a key is of no use without its certificate; set `tls_cert_file` too"
+        yield {"tls_key_file", "tls_cert_file"}, f"{start['tls_key_file']}: {problem}."
+    if settings.public_url is not None:
+        told = _url_problem(
+            settings.public_url, "clients have keys of their own", "https://claude.example.org"
+        )
+        if told is not None:
+            yield {"public_url"}, f"{start['public_url']}: {told}"
+    try:
+        trusted_proxies(settings.trusted_proxies or "")
+    except ValueError as error:
+        kinds = "no address, no network such as `10.0.0.0/8`, and not `unix`"
+        yield {"trusted_proxies"}, f"{start['trusted_proxies']}: {shown(error)} is {kinds}."
 
 
 def _is_name(host: str) -> bool:
@@ -289,10 +316,10 @@ def _is_name(host: str) -> bool:
     return not set(host) & set(" /?#@[]")
 
 
-def _url_problem(url: str) -> str | None:
-    """Why `url` cannot be an upstream, `None` if it can."""
+def _url_problem(url: str, advice: str, example: str) -> str | None:
+    """Why `url` cannot be a base URL, `None` if it can; `advice` is for who has put a password into it."""
     if "@" in url:
-        return "it holds a user name or password; put the key in `anthropic_api_key`."
+        return f"it holds a user name or password; {advice}."
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -303,12 +330,14 @@ def _url_problem(url: str) -> str | None:
         return f"what follows {shown(bare)} is a query or fragment; wanted scheme, host, port and path."
     host = parts.hostname
     if parts.scheme not in {"http", "https"} or not host or not _is_name(host) or " " in url or port == 0:
-        return f"{shown(url)} cannot be used; wanted a URL such as `https://api.anthropic.com`."
+        return f"{shown(url)} cannot be used; wanted a URL such as `{example}`."
     return None
 
 
 def _is_own_listener(settings: Settings) -> bool:
     parts = settings.upstream
+    if settings.unix_socket is not None:
+        return False  # an upstream has a host and a port
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return port == settings.port and _same_machine(parts.hostname or "", settings.host)
 

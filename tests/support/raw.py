@@ -40,9 +40,12 @@ class RawResponse(NamedTuple):
 class RawClient:
     """One connection to the gateway."""
 
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, *, sock: socket.socket | None = None) -> None:
+        """Connect to `port`, unless `sock` is connected already."""
+        if sock is None:
+            sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
         self.buffer = b""
 
     def __enter__(self) -> Self:

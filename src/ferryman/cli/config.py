@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from ferryman.cli.options import SECRETS_HELP, base_url, load_or_exit, with_settings
+from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
+from ferryman.errors import SettingsError
+from ferryman.relay.tls import server_tls
 from ferryman.settings import masked, plain, rows
 
 
@@ -37,12 +39,17 @@ def show(**values: Any) -> None:  # noqa: ANN401  # one per setting
 def check(**values: Any) -> None:  # noqa: ANN401  # one per setting
     """Say whether Ferryman would start.
 
-    Exit code 2 if not, with a line for each problem. Nothing is opened or asked.
+    Exit code 2 if not, with a line for each problem. The certificate is read; nothing is listened on or
+    asked.
     """
     loaded = load_or_exit(values)
     settings = loaded.settings
+    try:
+        server_tls(settings)
+    except SettingsError as error:
+        complain(error)
     click.echo("ok: these settings can be used")
     click.echo(f"config file  {loaded.file or '-'}")
-    click.echo(f"listen on    {base_url(settings.host, settings.port)}")
+    click.echo(f"listen on    {listener_url(settings, settings.port)}")
     click.echo(f"relay to     {settings.upstream_url}")
     click.echo(f"auth         {settings.effective_auth}")

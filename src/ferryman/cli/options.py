@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import env_names, plain, rows, type_of
+from ferryman.settings import Settings, env_names, plain, rows, type_of
 from ferryman.settings_load import Loaded, load
 
 _TYPE_NAMES = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
@@ -74,6 +74,10 @@ def complain(error: SettingsError) -> typing.NoReturn:
     sys.exit(2)
 
 
-def base_url(host: str, port: int) -> str:
-    """The URL of what listens on `host` and `port`."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def listener_url(settings: Settings, port: int) -> str:
+    """The URL of what listens under `settings`, on `port` unless it is a Unix socket."""
+    if settings.unix_socket is not None:
+        return f"unix:{settings.unix_socket}"
+    scheme = "https" if settings.tls_cert_file is not None else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{port}"

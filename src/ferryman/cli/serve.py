@@ -15,7 +15,7 @@ import click
 import structlog
 
 from ferryman import __version__
-from ferryman.cli.options import SECRETS_HELP, base_url, complain, load_or_exit, with_settings
+from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
 from ferryman.errors import SettingsError
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
@@ -34,7 +34,8 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
     """Run the gateway.
 
     The log line of each request goes to standard output, everything else to standard error. SIGTERM
-    and Ctrl-C let running requests finish; a second one ends at once.
+    and Ctrl-C let running requests finish; a second one ends at once. SIGHUP reads the certificate of
+    TLS again.
     """
     loaded = load_or_exit(values)
     settings = loaded.settings
@@ -59,7 +60,7 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends at once.
 
     Raises:
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on, or the certificate not be used.
     """
     loop = asyncio.get_running_loop()
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stdout.isatty())
@@ -82,6 +83,7 @@ async def serve_until_signal(worker: Worker) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, worker.reload)
     tune_allocator()
     tune_collector()
     announce(worker)
@@ -97,7 +99,7 @@ async def serve_until_signal(worker: Worker) -> None:
 def announce(worker: Worker) -> None:
     """Say where we listen, and what a client has to set."""
     settings = worker.settings
-    url = base_url(settings.host, worker.port)
+    url = listener_url(settings, worker.port)
     auth = settings.effective_auth
     who = "anybody may call, with the server's key" if auth == "open" else "callers bring their own key"
     log.info(
@@ -106,8 +108,17 @@ def announce(worker: Worker) -> None:
         url=url,
         upstream=settings.upstream_url,
         auth=f"{auth} ({who})",
-        clients_set=f"ANTHROPIC_BASE_URL={url}",
+        clients_set=what_clients_set(settings, url),
     )
+
+
+def what_clients_set(settings: Settings, url: str) -> str:
+    """What makes a client use us, who listen on `url`."""
+    if settings.public_url is not None:
+        return f"ANTHROPIC_BASE_URL={settings.public_url.rstrip('/')}"
+    if settings.unix_socket is not None:
+        return "ANTHROPIC_BASE_URL=<the URL of the proxy in front of the socket; `public_url` can tell it>"
+    return f"ANTHROPIC_BASE_URL={url}"
 
 
 def raise_file_limit() -> None:

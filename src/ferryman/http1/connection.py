@@ -20,6 +20,7 @@ import structlog
 
 from ferryman.errors import RelayError, RequestTimeout
 from ferryman.http1.parser import RequestParser
+from ferryman.http1.peer import peer_of
 from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
@@ -76,8 +77,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and count the connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.peer = peer_of(transport)
         self._server.connections.add(self)
         if self._server.draining:
             self._close()
@@ -246,15 +246,17 @@ class ServerConnection(asyncio.Protocol):
         self._handler = None
         if self._transport is not None:
             # A mere close would be the clean end of an answer that ends with its connection.
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None:  # with TLS it may be closed before we are told
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     def unread_socket(self) -> int | None:
         """The socket that nobody reads for now, `None` while it is read: then its end is noticed there."""
         if self._transport is None or self._transport.is_reading() or self._transport.is_closing():
             return None
-        number: int = self._transport.get_extra_info("socket").fileno()
-        return number
+        sock = self._transport.get_extra_info("socket")
+        return None if sock is None else int(sock.fileno())
 
     def leave(self) -> None:
         """The client has gone while nobody read."""
@@ -371,8 +373,8 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:
-            self._transport.close()
+        # TLS has no half-closed state here, and a close would lose the answer to a client that still sends:
+        # it closes itself once it has read the answer, or is cut at the deadline.
 
     def _close(self) -> None:
         self._closing = True

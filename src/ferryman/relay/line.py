@@ -10,6 +10,7 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.http1.pool import Pool
 from ferryman.model import Entry, Ids
+from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.values import LineLimits
 
@@ -29,6 +30,7 @@ class Line:
         pool: the connections to it.
         clock: the time.
         record: takes the entry of each exchange, once.
+        client_address: tells it from a connection's peer and a request's headers.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
         drains: those among them whose clients have left, and until when they may go on.
@@ -36,7 +38,7 @@ class Line:
         draining: no new connection is taken, and what runs is let finish.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one a part
         self,
         *,
         auth: str,
@@ -45,6 +47,7 @@ class Line:
         pool: Pool,
         clock: Clock,
         record: Callable[[Entry], None],
+        client_address: AddressOf,
     ) -> None:
         self.auth = auth
         self.limits = limits
@@ -52,6 +55,7 @@ class Line:
         self.pool = pool
         self.clock = clock
         self.record = record
+        self.client_address = client_address
         self.ids = Ids()
         self.live: set[Exchange] = set()
         self.drains: dict[Exchange, float] = {}

@@ -48,6 +48,7 @@ def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:
         ended=ended,
         principal=principal.kind if principal is not None else None,
         credential=principal.credential_kind if principal is not None else None,
+        client_address=exchange.line.client_address(exchange.client.peer, exchange.request.fields),
         session_id=session and session[:MAX_TEXT],
         model=exchange.call.model and exchange.call.model[:MAX_TEXT],
         stream=exchange.call.stream is True,

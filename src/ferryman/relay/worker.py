@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 import structlog
@@ -17,11 +18,13 @@ from ferryman.http1.pool import Origin, Pool, PoolLimits
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
+from ferryman.relay.address import address_reader
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line
+from ferryman.relay.listen import Listener
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
-from ferryman.wire.names import REQUEST_ID, SESSION
+from ferryman.wire.names import FORWARDED, REQUEST_ID, SESSION
 
 log = structlog.get_logger("ferryman.worker")
 
@@ -30,9 +33,6 @@ SWEEP_SECONDS = 1.0
 
 FLUSH_SECONDS = 0.5
 """How long clients have, when all time is up, to take what was written for them."""
-
-BACKLOG = 2048
-"""Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""
 
 REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION}
 RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
@@ -65,38 +65,44 @@ class Worker:
                 read_seconds=settings.client_read_timeout_seconds,
                 stall_seconds=settings.client_stall_timeout_seconds,
             ),
-            reader=FieldReader(prepare.dropped(upstream_key(settings)), REQUEST_FIELDS),
+            reader=FieldReader(dropped_on_request(settings), REQUEST_FIELDS),
         )
-        self.port = settings.port
-        self._listener: asyncio.Server | None = None
+        self.listener = Listener(settings)
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Worker {self.settings.host}:{self.port}: {self.line!r}>"
+        return f"<Worker {self.listener!r}: {self.line!r}>"
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        return self.listener.port
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            SettingsError: the address cannot be listened on.
+            SettingsError: the address cannot be listened on, or the certificate not be used.
         """
-        loop = asyncio.get_running_loop()
+        await self.listener.open(lambda: ServerConnection(self.server))
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_again)
+
+    def reload(self) -> None:
+        """Read the certificate again; one that cannot be used is logged, and the old one stays in use."""
+        if self.listener.tls is None:
+            log.info("nothing to reload", reason="`tls_cert_file` is not set")
+            return
         try:
-            self._listener = await loop.create_server(
-                lambda: ServerConnection(self.server), self.settings.host, self.settings.port, backlog=BACKLOG
-            )
-        except OSError as error:
-            where = f"{self.settings.host}:{self.settings.port}"
-            reason = error.strerror or str(error)
-            raise SettingsError([f"host, port: cannot listen on `{where}`: {reason}."]) from error
-        self.port = self._listener.sockets[0].getsockname()[1]
-        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep_again)
+            self.listener.tls.reload()
+        except SettingsError as error:
+            log.error("certificate not reloaded", problem=str(error), now="the old one stays in use")  # noqa: TRY400  # its words say it all
+        else:
+            log.info("certificate reloaded", file=self.settings.tls_cert_file)
 
     async def stop(self, grace_seconds: float) -> None:
         """Stop accepting, let what runs finish within `grace_seconds`, and cut the rest."""
         self.line.draining = True
-        if self._listener is not None:
-            self._listener.close()
+        self.listener.close()
         self.server.drain()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
@@ -164,7 +170,18 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
         pool=pool,
         clock=clock,
         record=record,
+        client_address=address_reader(settings.trusted),
     )
+
+
+def dropped_on_request(settings: Settings) -> AbstractSet[bytes]:
+    """Names (lower case) of the request headers that do not go upstream under `settings`.
+
+    With `trusted_proxies` what proxies say of the client is meant for us, and the addresses of a network's
+    inside are nobody else's business.
+    """
+    names = prepare.dropped(upstream_key(settings))
+    return names | FORWARDED if settings.trusted_proxies else names
 
 
 def upstream_key(settings: Settings) -> str | None:

@@ -16,5 +16,11 @@ DEFAULT_VERSION = b"2023-06-01"
 SESSION = b"x-claude-code-session-id"
 """Sent by Claude Code with each request."""
 
+FORWARDED_FOR = b"x-forwarded-for"
+"""Where each proxy notes whom it was called by."""
+
+FORWARDED = frozenset({FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded"})
+"""What a proxy in front of us tells us about the client and its connection."""
+
 REQUEST_ID = b"request-id"
 """Anthropic's id of a request, in its answer."""

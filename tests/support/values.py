@@ -1,0 +1,49 @@
+"""Texts that a setting takes, and texts that it refuses."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import Field
+from typing import Any
+
+from ferryman.settings import type_of
+
+SPECIAL = {
+    "unix_socket_mode": ("600", "666", "0660", "777"),
+    "trusted_proxies": ("10.0.0.1", "10.0.0.0/8, unix", "::1", "fd00::/8,"),
+    "public_url": tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4)),
+}
+"""Texts for settings that do not take every text."""
+
+
+def examples(row: Field[Any]) -> list[tuple[str, object]]:
+    """Four texts for `row` with their values; a row of a known kind needs nothing new here."""
+    kind = type_of(row)
+    if typing.get_origin(kind) is typing.Literal:
+        return [(choice, choice) for choice in typing.get_args(kind) * 4][:4]
+    if kind is bool:
+        return [("true", True), ("off", False), ("YES", True), ("0", False)]
+    if kind in {int, float}:
+        low = row.metadata["at_least"] or 0
+        return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
+    if row.name in SPECIAL:
+        return [(text, text) for text in SPECIAL[row.name]]
+    texts = [f"text-{step}" for step in (1, 2, 3, 4)]
+    if str(row.default).startswith("https://"):
+        texts = [f"https://{text}/path" for text in texts]
+    return [(text, text) for text in texts]
+
+
+def unusable(row: Field[Any]) -> list[str]:
+    """Texts that `row` cannot take."""
+    kind = type_of(row)
+    if typing.get_origin(kind) is typing.Literal:
+        return ["none-of-these", typing.get_args(kind)[0].upper()]
+    if kind is bool:
+        return ["maybe", "2", "truefalse"]
+    if kind is str:
+        return ["schlüssel", "a\x00b", "line\nbreak"]
+    low, high = row.metadata["at_least"], row.metadata["at_most"]
+    bounds = [str(low - 1)] if low is not None else []
+    bounds += [str(high + 1)] if high is not None else []
+    return ["many", "1 2", "nan", "inf", "-inf", "0x10", *(["1.5", "1e3"] if kind is int else []), *bounds]
