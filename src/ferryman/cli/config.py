@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ferryman.cli.options import SECRETS_HELP, base_url, load_or_exit, with_settings
-from ferryman.settings import masked, plain, rows
+from ferryman.settings import masked, plain, rows, without_credentials
 
 
 @click.group()
@@ -45,4 +45,6 @@ def check(**values: Any) -> None:  # noqa: ANN401  # one per setting
     click.echo(f"config file  {loaded.file or '-'}")
     click.echo(f"listen on    {base_url(settings.host, settings.port)}")
     click.echo(f"relay to     {settings.upstream_url}")
+    if settings.proxy is not None:
+        click.echo(f"through      {without_credentials(settings.upstream_proxy)}")
     click.echo(f"auth         {settings.effective_auth}")
