@@ -82,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         "_unread",
         "_uses",
         "idle_deadline",
+        "retires_at",
     )
 
     def __init__(
@@ -105,6 +106,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._uses = 0
         self.idle_deadline = math.inf
+        self.retires_at = math.inf
         # Per exchange.
         self._receiver: ResponseReceiver | None = None
         self._bodiless = False

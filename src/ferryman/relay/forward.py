@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ferryman.errors import UpstreamUnreachable
-from ferryman.http1.pool import Origin
+from ferryman.http1.origin import Origin
 
 STALE_SECONDS = 2.0
 """A connection that the upstream had closed already dies within a round trip of being used."""

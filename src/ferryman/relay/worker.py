@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from functools import partial
 
@@ -12,14 +11,18 @@ import structlog
 from ferryman.clock import Clock, SystemClock
 from ferryman.errors import RelayError, SettingsError
 from ferryman.http1.connection import ServerConnection
+from ferryman.http1.dial import Dialer
 from ferryman.http1.fields import FieldReader
-from ferryman.http1.pool import Origin, Pool, PoolLimits
+from ferryman.http1.origin import Origin, Proxy, origin_of
+from ferryman.http1.pool import Pool, PoolLimits
+from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line, LineLimits
 from ferryman.settings import Settings
+from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import REQUEST_ID, SESSION
 
 log = structlog.get_logger("ferryman.worker")
@@ -126,17 +129,18 @@ class Worker:
 
 def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], None]) -> Line:
     """The line that `settings` describe."""
-    parts = settings.upstream
-    tls = tls_context() if parts.scheme == "https" else None
-    origin = Origin(parts.scheme, parts.hostname or "", parts.port or (443 if tls else 80))
+    origin, prefix = origin_of(settings.upstream), settings.upstream.path
+    proxy = Proxy(settings.proxy) if settings.proxy is not None else None
+    # Over plain TCP the proxy reads the requests; through a tunnel only the upstream does.
+    reads = proxy if origin.scheme == "http" else None
     pool = Pool(
-        origin,
+        build_dialer(settings, origin, proxy, clock=clock),
         PoolLimits(
             connections=settings.upstream_max_connections,
             connect_seconds=settings.connect_timeout_seconds,
             idle_seconds=settings.upstream_idle_seconds,
+            age_seconds=settings.upstream_max_age_seconds,
         ),
-        tls=tls,
         monotonic=clock.monotonic,
         reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
     )
@@ -148,21 +152,37 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
             stream_idle_seconds=settings.stream_idle_timeout_seconds,
             client_stall_seconds=settings.client_stall_timeout_seconds,
         ),
-        face=prepare.upstream_face(parts.path, origin.authority, upstream_key(settings)),
+        face=prepare.upstream_face(
+            prefix if reads is None else f"{origin}{prefix}",
+            origin.authority,
+            upstream_key(settings),
+            reads.header if reads is not None else b"",
+        ),
         pool=pool,
         clock=clock,
         record=record,
     )
 
 
+def build_dialer(settings: Settings, origin: Origin, proxy: Proxy | None, *, clock: Clock) -> Dialer:
+    """Makes the connections to `origin`, through `proxy` if there is one.
+
+    Raises:
+        SettingsError: a file for TLS cannot be used.
+    """
+    if proxy is not None:
+        log.info("the upstream is reached through a proxy", upstream=str(origin), proxy=str(proxy))
+    first = proxy.origin if proxy is not None else origin
+    resolver = Resolver(
+        first.host,
+        first.port,
+        refresh_seconds=settings.dns_refresh_seconds,
+        monotonic=clock.monotonic,
+    )
+    tls = tls_context(settings) if origin.scheme == "https" else None
+    return Dialer(origin, resolver, tls=tls, proxy=proxy)
+
+
 def upstream_key(settings: Settings) -> str | None:
     """The key that replaces the client's credential, `None` where the client's own goes upstream."""
     return settings.anthropic_api_key if settings.effective_auth == "open" else None
-
-
-def tls_context() -> ssl.SSLContext:
-    """Verifies the server against this machine's CA store; TLS 1.2 or newer, HTTP/1.1 only."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
