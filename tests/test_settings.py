@@ -18,7 +18,8 @@ from tests.support.values import examples, unusable
 SECRET = "sk-ant-do-not-tell"
 
 EVERY = [pytest.param(row, id=row.name) for row in rows()]
-USABLE = [pytest.param(row, id=row.name) for row in rows() if row.name != "master_key"]
+UNUSUAL = {"master_key", "upstream_ca_file", "upstream_client_cert_file", "upstream_client_key_file"}
+USABLE = [pytest.param(row, id=row.name) for row in rows() if row.name not in UNUSUAL]
 SECRETS = [pytest.param(row, id=row.name) for row in rows() if row.metadata["secret"]]
 NUMBERS = [pytest.param(row, id=row.name) for row in rows() if type_of(row) in {int, float}]
 
@@ -239,14 +240,8 @@ def test_secret_is_in_no_repr(row: Field[Any]) -> None:
 
 @pytest.mark.parametrize("row", SECRETS)
 def test_secret_is_in_no_problem(row: Field[Any], tmp_path: Path) -> None:
-    for value in (
-        f"{SECRET}ü",
-        f"[{SECRET}]",
-        f"{{a: {SECRET}}}",
-        f"*{SECRET}",
-        f'"{SECRET}',
-        f"!{SECRET} [x]",
-    ):
+    marks = ["{}ü", "[{}]", "{{a: {}}}", "*{}", '"{}', "!{} [x]"]
+    for value in (mark.format(SECRET) for mark in marks):
         assert SECRET not in "".join(refused(tmp_path, file=f"{row.name}: {value}\nport: none\n"))
 
 

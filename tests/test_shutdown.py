@@ -260,7 +260,8 @@ def test_record_that_cannot_be_made_does_not_hold_up_the_end(line: Bench) -> Non
 class LateLoop(EdgeLoop):
     """Its connections come to be, and are given up before `create_connection` returns."""
 
-    async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
+    async def create_connection(self, protocol_factory: Any, *_: Any, **options: Any) -> Any:
+        options["sock"].close()
         wire = Wire(self, protocol_factory())
         try:
             await self.create_future()
@@ -273,7 +274,7 @@ class LateLoop(EdgeLoop):
 def test_connection_given_up_in_the_moment_it_is_made_is_counted_once(how: str) -> None:
     async def main() -> None:
         options = Settings(
-            upstream_url="http://upstream", anthropic_api_key="sk", connect_timeout_seconds=0.1
+            upstream_url="http://192.0.2.1", anthropic_api_key="sk", connect_timeout_seconds=0.1
         )
         line = build_line(options, clock=HeldClock(), record=lambda _: None)
         failed = asyncio.Event()

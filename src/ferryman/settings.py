@@ -6,15 +6,19 @@ Where the values come from is in `ferryman.settings_load`.
 from __future__ import annotations
 
 import ipaddress
+import re
 import types
 import typing
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from ferryman.hosts import is_loopback
+
 MASK = "********"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_BEFORE_AT = re.compile(r"^(https?://)?.*@", re.DOTALL)
 
 
 def _setting(  # noqa: PLR0913  # a row of a table has many columns
@@ -27,6 +31,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
     at_most: float | None = None,
     flags: tuple[str, ...] = (),
     many: bool = False,
+    credentials: bool = False,
 ) -> Any:  # noqa: ANN401  # as dataclasses.field
     """A row of the table.
 
@@ -39,6 +44,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         at_most: upper bound of a number.
         flags: further names on the command line, beside `--<name>`.
         many: a text with commas between its members, for which the file may have a list.
+        credentials: a URL that may hold a user name and a password, which are never shown.
     """
     metadata = {
         "help": text,
@@ -48,6 +54,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         "at_most": at_most,
         "flags": flags,
         "many": many,
+        "credentials": credentials,
     }
     return field(default=default, metadata=metadata)
 
@@ -151,6 +158,31 @@ class Settings:
     upstream_max_connections: int = _setting(
         4096, "Upstream connections at once; beyond that a client is told to try again.", at_least=1
     )
+    upstream_max_age_seconds: float = _setting(
+        300.0,
+        "An upstream connection takes no new request beyond this age, so that a changed address is taken up.",
+        at_least=1,
+    )
+    dns_refresh_seconds: float = _setting(
+        30.0,
+        "How long the upstream's addresses are used before its name is looked up again; 0 is always.",
+        at_least=0,
+    )
+    upstream_proxy: str = _setting(
+        "auto",
+        "HTTP proxy on the way upstream: an `http://` URL, `none`, or `auto` for that of `HTTPS_PROXY`, "
+        "`HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An upstream on this machine is always reached directly.",
+        credentials=True,
+    )
+    upstream_ca_file: str | None = _setting(
+        None, "Certificates (PEM) of authorities to trust for the upstream, beside this machine's."
+    )
+    upstream_client_cert_file: str | None = _setting(
+        None, "Certificate (PEM) to show to the upstream, with its chain and perhaps its key."
+    )
+    upstream_client_key_file: str | None = _setting(
+        None, "Private key (PEM, not encrypted) of that certificate, if it is a file of its own."
+    )
     on_disconnect: Literal["auto", "cancel", "drain"] = _setting(
         "auto",
         "What becomes of a paid request whose client leaves: `cancel` ends it, `drain` lets it finish "
@@ -193,6 +225,17 @@ class Settings:
     def upstream(self) -> SplitResult:
         """The parts of `upstream_url`."""
         return urlsplit(self.upstream_url)
+
+    @property
+    def proxy(self) -> SplitResult | None:
+        """The parts of the proxy's URL, `None` where the upstream is reached directly.
+
+        A loopback upstream is never reached through a proxy, which would look for it on its own
+        machine. Go's net/http has the same rule.
+        """
+        if self.upstream_proxy in {"auto", "none"} or is_loopback(self.upstream.hostname or ""):
+            return None
+        return urlsplit(self.upstream_proxy)
 
 
 class TrustedProxies(NamedTuple):
@@ -257,8 +300,15 @@ def plain(value: object) -> str:
 
 
 def masked(row: Field[Any], value: object) -> object:
-    """`value`, or a mask if the row is a secret with a value."""
+    """`value`, with a mask in the place of what is secret in it."""
+    if row.metadata["credentials"] and isinstance(value, str):
+        return without_credentials(value)
     return MASK if row.metadata["secret"] and value else value
+
+
+def without_credentials(url: str) -> str:
+    """`url` with a mask in the place of a user name and a password, wherever their end may be."""
+    return _BEFORE_AT.sub(lambda found: f"{found[1] or ''}{MASK}@", url)
 
 
 def wanted(row: Field[Any]) -> str:

@@ -7,12 +7,11 @@ variable is an unset one, and so is an empty line of the file. Only this module 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import math
 import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +19,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from ferryman.errors import SettingsError
+from ferryman.hosts import is_loopback, is_name
 from ferryman.settings import MASK, Settings, env_names, rows, trusted_proxies, type_of, wanted
+from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
 """Looked for in the working directory, in this order."""
@@ -82,11 +83,22 @@ def load(
             wrong.add(row.name)
             what = "that value (it is a secret)" if row.metadata["secret"] else shown(raw)
             problems.append(f"{row.name}: {what} {_origin(source)} cannot be used; wanted {wanted(row)}.")
-    settings = Settings(**values)
+    settings = _with_proxy(Settings(**values), sources, environ)
     problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
         raise SettingsError(problems)
     return Loaded(settings, sources, path)
+
+
+def _with_proxy(settings: Settings, sources: dict[str, str], environ: Mapping[str, str]) -> Settings:
+    """`settings` with the proxy of the environment in the place of `auto`, if there is one."""
+    if settings.upstream_proxy != "auto" or _url_problem(settings.upstream_url) is not None:
+        return settings
+    variable = proxy_variable(environ, settings)
+    if variable is None:
+        return settings
+    sources["upstream_proxy"] = f"environment ({variable.name})"
+    return replace(settings, upstream_proxy=variable.value)
 
 
 def shown(value: object) -> str:
@@ -243,16 +255,6 @@ _PARSERS: dict[type, Callable[[object], Any]] = {
 }
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be reached from this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _origin(source: str) -> str:
     return f"from {source}" if source.startswith("/") else f"from the {source}"
 
@@ -261,16 +263,19 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     """What is wrong with values that are fine one by one: a sentence each, and the settings it is about."""
     host = shown(settings.host)
     start = {name: f"{name}, {_origin(source)}" for name, source in sources.items()}
-    if not _is_name(settings.host):
+    if not is_name(settings.host):
         yield {"host"}, f"{start['host']}: {host} is not a name or address."
-    advice = "put the key in `anthropic_api_key`"
-    if (problem := _url_problem(settings.upstream_url, advice, "https://api.anthropic.com")) is not None:
+    if (problem := _url_problem(settings.upstream_url)) is not None:
         yield {"upstream_url"}, f"{start['upstream_url']}: {problem}"
     elif _is_own_listener(settings):
         circle = (
             f"{shown(settings.upstream_url)} is where Ferryman itself listens; requests would go in circles"
         )
         yield {"upstream_url", "host", "port"}, f"{start['upstream_url']}: {circle}."
+    if (problem := proxy_problem(settings.upstream_proxy)) is not None:
+        yield {"upstream_proxy"}, f"{start['upstream_proxy']}: {problem}"
+    for names, problem in tls_problems(settings):
+        yield names, f"{start[max(names)]}: {problem}."
     if settings.master_key:
         yield {"master_key"}, f"{start['master_key']}: virtual keys are not built yet; unset it to go on."
     if settings.auth == "open" and not settings.anthropic_api_key:
@@ -307,16 +312,11 @@ def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterato
         yield {"trusted_proxies"}, f"{start['trusted_proxies']}: {shown(error)} is {kinds}."
 
 
-def _is_name(host: str) -> bool:
-    """Whether the resolver can be asked for `host`: it raises UnicodeError for what isn't a name."""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return not set(host) & set(" /?#@[]")
-
-
-def _url_problem(url: str, advice: str, example: str) -> str | None:
+def _url_problem(
+    url: str,
+    advice: str = "put the key in `anthropic_api_key`",
+    example: str = "https://api.anthropic.com",
+) -> str | None:
     """Why `url` cannot be a base URL, `None` if it can; `advice` is for who has put a password into it."""
     if "@" in url:
         return f"it holds a user name or password; {advice}."
@@ -329,7 +329,7 @@ def _url_problem(url: str, advice: str, example: str) -> str | None:
         bare = parts._replace(query="", fragment="").geturl()
         return f"what follows {shown(bare)} is a query or fragment; wanted scheme, host, port and path."
     host = parts.hostname
-    if parts.scheme not in {"http", "https"} or not host or not _is_name(host) or " " in url or port == 0:
+    if parts.scheme not in {"http", "https"} or not host or not is_name(host) or " " in url or port == 0:
         return f"{shown(url)} cannot be used; wanted a URL such as `{example}`."
     return None
 

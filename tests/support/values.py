@@ -11,6 +11,7 @@ from ferryman.settings import type_of
 SPECIAL = {
     "unix_socket_mode": ("600", "666", "0660", "777"),
     "trusted_proxies": ("10.0.0.1", "10.0.0.0/8, unix", "::1", "fd00::/8,"),
+    "upstream_proxy": tuple(f"http://text-{step}:3128" for step in (1, 2, 3, 4)),
     "public_url": tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4)),
 }
 """Texts for settings that do not take every text."""

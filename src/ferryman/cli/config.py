@@ -9,7 +9,7 @@ import click
 from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
 from ferryman.errors import SettingsError
 from ferryman.relay.tls import server_tls
-from ferryman.settings import masked, plain, rows
+from ferryman.settings import masked, plain, rows, without_credentials
 
 
 @click.group()
@@ -52,4 +52,6 @@ def check(**values: Any) -> None:  # noqa: ANN401  # one per setting
     click.echo(f"config file  {loaded.file or '-'}")
     click.echo(f"listen on    {listener_url(settings, settings.port)}")
     click.echo(f"relay to     {settings.upstream_url}")
+    if settings.proxy is not None:
+        click.echo(f"through      {without_credentials(settings.upstream_proxy)}")
     click.echo(f"auth         {settings.effective_auth}")

@@ -35,7 +35,8 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             command = click.option(*names, default=None, hidden=True, callback=_refuse_secret)(command)
         else:
             metavar = "|".join(typing.get_args(type_of(row))) or _TYPE_NAMES[type_of(row)]
-            command = click.option(*names, default=None, metavar=metavar, help=text)(command)
+            check = _refuse_credentials if row.metadata["credentials"] else None
+            command = click.option(*names, default=None, metavar=metavar, help=text, callback=check)(command)
     path = click.Path(path_type=Path)
     text = (
         "The config file (YAML). Without one: $CONFIG_PATH, ./ferryman.yaml, ./config.yaml, "
@@ -54,6 +55,13 @@ def _refuse_secret(context: click.Context, parameter: click.Parameter, value: st
             f"set {env_names(row)[-1]} or put `{row.name}` into the config file.",
             context,
         )
+
+
+def _refuse_credentials(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Take a URL among the arguments only without a user name and a password."""
+    if value is not None and "@" in value:
+        _refuse_secret(context, parameter, value)
+    return value
 
 
 def load_or_exit(values: dict[str, Any]) -> Loaded:

@@ -80,7 +80,7 @@ class ClientConnection(asyncio.Protocol):
         "_answered", "_bodiless", "_chunked", "_done", "_ended_by_peer", "_ends_with_connection", "_head",
         "_in_head", "_interim", "_keep_alive", "_on_closed", "_on_idle", "_parser", "_pieces", "_reader",
         "_receiver", "_sending", "_transport", "_unread", "_unsent", "_uses", "blocked", "idle_deadline",
-        "reused",
+        "retires_at", "reused",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,7 @@ class ClientConnection(asyncio.Protocol):
         self.blocked = False  # the upstream does not read what was written
         self.reused = False  # it has been idle since it was opened
         self.idle_deadline = math.inf
+        self.retires_at = math.inf
         # Per exchange.
         self._receiver: ResponseReceiver | None = None
         self._sending = False  # the end of the request is not written yet

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from ferryman.errors import Overloaded, RelayError, UpstreamTimeout, UpstreamUnreachable
+from ferryman.errors import Overloaded, RelayError, UpstreamUnreachable
 from ferryman.http1.client import ClientConnection
+from ferryman.http1.dial import Dialer, connect_error
 from ferryman.http1.fields import FieldReader
 from ferryman.tasks import TaskOwner
-
-
-class Origin(NamedTuple):
-    """Where an upstream listens."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in a `Host` header, which leaves out the scheme's own port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = self.port == (443 if self.scheme == "https" else 80)
-        return host if default else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}"
 
 
 class ConnectionWaiter(Protocol):
@@ -51,11 +32,14 @@ class PoolLimits(NamedTuple):
         connect_seconds: for name lookup, TCP and TLS together.
         idle_seconds: an idle connection older than this is closed. Below the server's own limit,
             or a request may be sent into a connection that is being closed.
+        age_seconds: an older connection takes no new request, so that one to a host whose address
+            has changed ends. The last tenth is spread: what opened in one burst does not end in one.
     """
 
     connections: int
     connect_seconds: float
     idle_seconds: float
+    age_seconds: float
 
 
 class Pool:
@@ -66,26 +50,24 @@ class Pool:
 
     def __init__(
         self,
-        origin: Origin,
+        dialer: Dialer,
         limits: PoolLimits,
         *,
-        tls: ssl.SSLContext | None,
         monotonic: Callable[[], float],
         reader: FieldReader,
     ) -> None:
         """Make an empty pool; nothing is opened before it is asked for.
 
         Args:
-            origin: where to connect.
+            dialer: makes its connections.
             limits: its bounds.
-            tls: how to verify the server, `None` for plain TCP.
-            monotonic: the clock for idle ages, in seconds.
+            monotonic: the clock for ages, in seconds.
             reader: reads response headers; see `ferryman.http1.client.ClientConnection`.
         """
-        self.origin = origin
+        self.origin = dialer.origin
         self.limits = limits
         self.opened_total = 0
-        self._tls = tls
+        self._dialer = dialer
         self._monotonic = monotonic
         self._reader = reader
         self._idle: list[ClientConnection] = []
@@ -102,11 +84,13 @@ class Pool:
 
     def take(self) -> ClientConnection | None:
         """An idle connection, `None` if there is none."""
+        now = self._monotonic()
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.idle_deadline > now and connection.usable:
                 connection.reused = True
                 return connection
+            connection.abort()
         return None
 
     def open(self, waiter: ConnectionWaiter) -> None:
@@ -124,8 +108,12 @@ class Pool:
         self._tasks.spawn(self._connect(waiter), "connect")
 
     def give_back(self, connection: ClientConnection) -> None:
-        """Keep `connection` for the next exchange."""
-        connection.idle_deadline = self._monotonic() + self.limits.idle_seconds
+        """Keep `connection` for the next exchange, or close it if it is too old for one."""
+        now = self._monotonic()
+        if connection.retires_at <= now:
+            connection.abort()
+            return
+        connection.idle_deadline = min(now + self.limits.idle_seconds, connection.retires_at)
         self._idle.append(connection)
 
     def sweep(self, now: float) -> None:
@@ -143,21 +131,26 @@ class Pool:
         for connection in idle:
             connection.abort()
         await self._tasks.close()
+        await self._dialer.close()
 
     async def _connect(self, waiter: ConnectionWaiter) -> None:
         slot = _Slot(self)
         try:
             async with asyncio.timeout(self.limits.connect_seconds):
-                connection = await self._dial(slot)
+                connection = await self._dialer.dial(
+                    lambda: ClientConnection(self.give_back, slot.release, self._reader)
+                )
         except Exception as error:
             slot.release()
-            waiter.on_connect_failed(connect_error(error, self.origin, self.limits.connect_seconds))
-            if not isinstance(error, OSError | ssl.CertificateError):
+            waiter.on_connect_failed(connect_error(error, self._dialer, self.limits.connect_seconds))
+            if not isinstance(error, OSError | ssl.CertificateError | RelayError):
                 raise  # a mistake of ours, which the task's owner logs
             return
         except asyncio.CancelledError:
             slot.release()
             raise
+        spread = 1 - 0.1 * (self.opened_total * 0.618 % 1)  # by the golden ratio: even, however many
+        connection.retires_at = self._monotonic() + self.limits.age_seconds * spread
         self.opened_total += 1
         if connection.usable:
             waiter.on_connected(connection)
@@ -167,20 +160,6 @@ class Pool:
                     f"The upstream {self.origin} accepted a connection and closed it at once."
                 )
             )
-
-    async def _dial(self, slot: _Slot) -> ClientConnection:
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {}
-        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop tries one address after the other
-            options["happy_eyeballs_delay"] = 0.25  # RFC 8305, section 8
-        _, connection = await loop.create_connection(
-            lambda: ClientConnection(self.give_back, slot.release, self._reader),
-            self.origin.host,
-            self.origin.port,
-            ssl=self._tls,
-            **options,
-        )
-        return connection
 
     def _freed(self) -> None:
         self._open -= 1
@@ -203,25 +182,3 @@ class _Slot:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool._freed()  # noqa: SLF001  # the pool's own helper
-
-
-def connect_error(error: Exception, origin: Origin, connect_seconds: float) -> RelayError:
-    """What a failed connect is to the client: which upstream, what happened, what to do."""
-    check = "check `upstream_url` and that this machine reaches it"
-    if isinstance(error, TimeoutError):
-        return UpstreamTimeout(
-            f"No connection to the upstream {origin} within {connect_seconds:g} s "
-            f"(`connect_timeout_seconds`); {check}."
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"its certificate is not trusted ({error.verify_message})"
-        check = "check `upstream_url` and this machine's CA store"
-        return UpstreamUnreachable(f"No connection to the upstream {origin}: {reason}; {check}.")
-    if isinstance(error, ssl.SSLError):
-        reason = f"TLS failed ({error.reason or error})"
-    elif isinstance(error, socket.gaierror):
-        reason = f"the name `{origin.host}` does not resolve ({error.strerror})"
-    else:
-        number = getattr(error, "errno", None)  # asyncio puts addresses in the place of the reason
-        reason = os.strerror(number).lower() if number else str(error) or type(error).__name__
-    return UpstreamUnreachable(f"No connection to the upstream {origin}: {reason}; {check}.")

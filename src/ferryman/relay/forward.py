@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ferryman.errors import RelayError, UpstreamTimeout, UpstreamUnreachable
-from ferryman.http1.pool import Origin
+from ferryman.http1.origin import Origin
 from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
 

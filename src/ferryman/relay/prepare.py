@@ -21,9 +21,11 @@ class UpstreamFace(NamedTuple):
     """What a request to the upstream is given, made once.
 
     Attributes:
-        prefix: path of the upstream's base URL, without a slash at its end.
+        prefix: path of the upstream's base URL, without a slash at its end. With scheme and authority
+            before it where the requests go to a proxy.
         host: the value of `Host`.
-        credential: the line of the upstream's own credential behind a CRLF, empty under `passthrough`.
+        credential: the lines of the upstream's own credential, which is missing under `passthrough`,
+            and of the proxy's, each behind a CRLF.
     """
 
     prefix: bytes
@@ -31,12 +33,14 @@ class UpstreamFace(NamedTuple):
     credential: bytes
 
 
-def upstream_face(prefix: str, authority: str, api_key: str | None) -> UpstreamFace:
+def upstream_face(
+    prefix: str, authority: str, api_key: str | None, proxy_credential: bytes = b""
+) -> UpstreamFace:
     """Prepare the unchanging parts; with `api_key` the client's credentials are replaced by it."""
     return UpstreamFace(
         prefix=prefix.rstrip("/").encode(),
         host=authority.encode(),
-        credential=b"\r\nx-api-key: " + api_key.encode() if api_key else b"",
+        credential=(b"\r\nx-api-key: " + api_key.encode() if api_key else b"") + proxy_credential,
     )
 
 

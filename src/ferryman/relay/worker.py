@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -13,8 +12,11 @@ import structlog
 from ferryman.clock import Clock, SystemClock
 from ferryman.errors import RelayError, SettingsError
 from ferryman.http1.connection import ServerConnection
+from ferryman.http1.dial import Dialer
 from ferryman.http1.fields import FieldReader
-from ferryman.http1.pool import Origin, Pool, PoolLimits
+from ferryman.http1.origin import Origin, Proxy, origin_of
+from ferryman.http1.pool import Pool, PoolLimits
+from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
@@ -24,6 +26,7 @@ from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
+from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import FORWARDED, REQUEST_ID, SESSION
 
 log = structlog.get_logger("ferryman.worker")
@@ -138,17 +141,18 @@ class Worker:
 
 def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], None]) -> Line:
     """The line that `settings` describe."""
-    parts = settings.upstream
-    tls = tls_context() if parts.scheme == "https" else None
-    origin = Origin(parts.scheme, parts.hostname or "", parts.port or (443 if tls else 80))
+    origin, prefix = origin_of(settings.upstream), settings.upstream.path
+    proxy = Proxy(settings.proxy) if settings.proxy is not None else None
+    # Over plain TCP the proxy reads the requests; through a tunnel only the upstream does.
+    reads = proxy if origin.scheme == "http" else None
     pool = Pool(
-        origin,
+        build_dialer(settings, origin, proxy, clock=clock),
         PoolLimits(
             connections=settings.upstream_max_connections,
             connect_seconds=settings.connect_timeout_seconds,
             idle_seconds=settings.upstream_idle_seconds,
+            age_seconds=settings.upstream_max_age_seconds,
         ),
-        tls=tls,
         monotonic=clock.monotonic,
         reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
     )
@@ -166,7 +170,12 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
             drain_seconds=settings.drain_timeout_seconds,
             drains=settings.max_drains,
         ),
-        face=prepare.upstream_face(parts.path, origin.authority, upstream_key(settings)),
+        face=prepare.upstream_face(
+            prefix if reads is None else f"{origin}{prefix}",
+            origin.authority,
+            upstream_key(settings),
+            reads.header if reads is not None else b"",
+        ),
         pool=pool,
         clock=clock,
         record=record,
@@ -184,14 +193,25 @@ def dropped_on_request(settings: Settings) -> AbstractSet[bytes]:
     return names | FORWARDED if settings.trusted_proxies else names
 
 
+def build_dialer(settings: Settings, origin: Origin, proxy: Proxy | None, *, clock: Clock) -> Dialer:
+    """Makes the connections to `origin`, through `proxy` if there is one.
+
+    Raises:
+        SettingsError: a file for TLS cannot be used.
+    """
+    if proxy is not None:
+        log.info("the upstream is reached through a proxy", upstream=str(origin), proxy=str(proxy))
+    first = proxy.origin if proxy is not None else origin
+    resolver = Resolver(
+        first.host,
+        first.port,
+        refresh_seconds=settings.dns_refresh_seconds,
+        monotonic=clock.monotonic,
+    )
+    tls = tls_context(settings) if origin.scheme == "https" else None
+    return Dialer(origin, resolver, tls=tls, proxy=proxy)
+
+
 def upstream_key(settings: Settings) -> str | None:
     """The key that replaces the client's credential, `None` where the client's own goes upstream."""
     return settings.anthropic_api_key if settings.effective_auth == "open" else None
-
-
-def tls_context() -> ssl.SSLContext:
-    """Verifies the server against this machine's CA store; TLS 1.2 or newer, HTTP/1.1 only."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -1,0 +1,54 @@
+"""Host names and addresses, as far as they can be judged without asking anybody."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_name(host: str) -> bool:
+    """Whether the resolver can be asked for `host`: it raises UnicodeError for what isn't a name."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return not set(host) & set(" /?#@[]")
+
+
+def authority_of(host: str, port: int) -> str:
+    """`host` and `port` as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_listed(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `no_proxy`, a value of the variable of this name, has `host`.
+
+    As Python's `urllib.request.proxy_bypass_environment` reads it: names separated by commas, each
+    for itself and all below it, or `*` for all. Also, as Go's net/http does: networks such as
+    10.0.0.0/8, and `*` among others.
+    """
+    asked = {host.lower(), authority_of(host.lower(), port)}
+    for entry in re.split(r"[,\s]+", no_proxy.lower()):
+        name = entry.removeprefix("*").lstrip(".")
+        if entry == "*" or name in asked or _is_within(host, entry):
+            return True
+        if name and any(one.endswith(f".{name}") for one in asked):
+            return True
+    return False
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
