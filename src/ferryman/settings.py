@@ -113,6 +113,14 @@ class Settings:
     allow_open: bool = _setting(
         False, "Let `auth: open` listen beyond this machine, where anybody could spend the server's key."
     )
+    max_connections: int = _setting(
+        16_384, "Client connections at once; the next ones are told to try again.", at_least=1
+    )
+    max_connections_per_address: int = _setting(
+        1_024,
+        "Client connections at once from one address; `trusted_proxies` and Unix sockets are not held to it.",
+        at_least=1,
+    )
     max_body_bytes: int = _setting(
         33_554_432, "Largest request body; Anthropic's own bound for messages is 32 MB.", at_least=1024
     )

@@ -44,7 +44,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_blocked", "_chunked", "_closing", "_current", "_early", "_early_at", "_handler", "_head",
-        "_held_back", "_incoming", "_parser", "_response_ended", "_server",
+        "_held_back", "_incoming", "_parser", "_refusal", "_response_ended", "_server",
         "_transport", "deadline", "peer",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class ServerConnection(asyncio.Protocol):
         self._blocked = False  # the client does not read what was written
         self.deadline = server.monotonic() + server.limits.read_seconds
         self.peer = ""
+        self._refusal: RelayError | None = None  # there are too many connections beside this one
         self._incoming: Request | None = None  # the request whose body is coming
         # Per request being answered.
         self._current: Request | None = None
@@ -78,7 +79,7 @@ class ServerConnection(asyncio.Protocol):
         """Keep the transport and count the connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self.peer = peer_of(transport)
-        self._server.connections.add(self)
+        self._refusal = self._server.enter(self)
         if self._server.draining:
             self._close()
 
@@ -116,7 +117,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running exchange, if any, that its client has gone."""
-        self._server.connections.discard(self)
+        self._server.left(self)
         self._transport = None
         self._parser.close()
         self._closing = True
@@ -130,6 +131,8 @@ class ServerConnection(asyncio.Protocol):
 
     def on_request(self, request: Request) -> None:
         """Start the exchange of a request."""
+        if self._refusal is not None:
+            raise self._refusal
         self._incoming = self._current = request
         self._response_ended = False
         self._handler = handler = self._server.new_handler(self, request)
@@ -280,7 +283,7 @@ class ServerConnection(asyncio.Protocol):
     # ── in between ──
 
     def _parse(self, data: bytes, at: int) -> None:
-        if self._current is None and not self._parser.unread and not self._closing:
+        if self._current is None and not self._parser.unread and not self._closing and not self._refusal:
             self.deadline = self._server.monotonic() + self._server.limits.read_seconds
         try:
             at = self._parser.feed(data, at)

@@ -99,7 +99,9 @@ class Pool:
         Raises:
             Overloaded: the pool is at its bound.
         """
-        if self._open >= self.limits.connections:
+        if self._open >= self.limits.connections and self._idle:
+            self._idle.pop(0).abort()  # its place is free a moment later
+        elif self._open >= self.limits.connections:
             raise Overloaded(
                 f"All {self.limits.connections} connections to {self.origin} are in use "
                 "(`upstream_max_connections`); try again in a moment."

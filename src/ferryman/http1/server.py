@@ -8,11 +8,17 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from ferryman.errors import RelayError
+from ferryman.errors import Overloaded, RelayError
 from ferryman.http1.fields import FieldReader
 from ferryman.http1.request import Request
 
 log = structlog.get_logger("ferryman.http1")
+
+MAX_REFUSED = 256
+"""Connections beyond the bound that wait to be told so; the next ones are cut, which costs least."""
+
+REFUSED_SECONDS = 5.0
+"""How long each of them has to send the request that is answered so."""
 
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)  # the last is Linux's
 
@@ -43,8 +49,13 @@ class RequestHandler(Protocol):
 
 
 class ServerLimits(NamedTuple):
-    """Sizes in bytes and times in seconds that a client connection is held to."""
+    """Sizes in bytes and times in seconds that a client connection is held to.
 
+    `connections` and `connections_per_address` bound how many there are at once.
+    """
+
+    connections: int
+    connections_per_address: int
     head_bytes: int
     idle_seconds: float
     read_seconds: float
@@ -55,6 +66,7 @@ class Connection(Protocol):
     """A client connection as its server sees it."""
 
     deadline: float
+    peer: str
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -83,6 +95,7 @@ class Server:
         monotonic: Callable[[], float],
         limits: ServerLimits,
         reader: FieldReader,
+        is_proxy: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """Bind the callbacks.
 
@@ -92,6 +105,7 @@ class Server:
             monotonic: the clock for time-outs, in seconds.
             limits: sizes and times.
             reader: reads request headers; it drops at least `ferryman.http1.request.DROPPED`.
+            is_proxy: whether a peer brings many clients, and is not held to the bound per address.
         """
         self.new_handler = new_handler
         self.render_error = render_error
@@ -99,7 +113,41 @@ class Server:
         self.limits = limits
         self.reader = reader
         self.connections: set[Connection] = set()
+        self._is_proxy = is_proxy
+        self._by_address: dict[str, int] = {}
+        self._refused: set[Connection] = set()
         self.draining = False
+
+    def enter(self, connection: Connection) -> Overloaded | None:
+        """Count `connection`; the error for its first request if it is one too many."""
+        self.connections.add(connection)
+        count = self._by_address.get(connection.peer, 0) + 1
+        self._by_address[connection.peer] = count
+        limits = self.limits
+        if len(self.connections) - len(self._refused) > limits.connections:
+            error = Overloaded(f"All {limits.connections} connections are in use (`max_connections`).")
+        elif count > limits.connections_per_address and not self._is_proxy(connection.peer):
+            error = Overloaded(
+                f"Your address has {limits.connections_per_address} connections already "
+                "(`max_connections_per_address`)."
+            )
+        else:
+            return None
+        self._refused.add(connection)
+        connection.deadline = self.monotonic() + REFUSED_SECONDS
+        if len(self._refused) > MAX_REFUSED:
+            connection.abort()
+        return error
+
+    def left(self, connection: Connection) -> None:
+        """`connection` has ended."""
+        self.connections.discard(connection)
+        self._refused.discard(connection)
+        count = self._by_address[connection.peer] - 1
+        if count:
+            self._by_address[connection.peer] = count
+        else:
+            del self._by_address[connection.peer]
 
     def sweep(self, now: float) -> None:
         """End the connections whose time is up, and those that a client left while nobody read."""

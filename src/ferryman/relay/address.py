@@ -75,6 +75,12 @@ def client_address(peer: str, forwarded_for: bytes, trusted: TrustedProxies) -> 
     return result
 
 
+def is_proxy(peer: str, trusted: TrustedProxies | None) -> bool:
+    """Whether many clients come through `peer`: a trusted proxy, or whoever uses our Unix socket."""
+    found = address_in(peer)
+    return peer == UNIX or (trusted is not None and found is not None and is_trusted(found, trusted))
+
+
 def is_trusted(address: Address, trusted: TrustedProxies) -> bool:
     """Whether `address` is that of a trusted proxy."""
     return any(address in network for network in trusted.networks)

@@ -23,11 +23,12 @@ from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import prepare
-from ferryman.relay.read import SMALL_BODY_BYTES, no_room, room_for, too_large
+from ferryman.relay.read import SMALL_BODY_BYTES, call_in_thread, joined, no_room, room_for, too_large
 from ferryman.relay.record import ended_by, entry_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import Route
+from ferryman.wire.names import CODING
 from ferryman.wire.request import read_call
 
 log = structlog.get_logger("ferryman.relay")
@@ -39,7 +40,11 @@ _NO_ROUTE = Route("", b"")
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer.
+
+    Attributes whose names don't say it: `streaming`: the body goes upstream as it comes; `client_gone`:
+    the exchange goes on without its client; `ready_at`: since when nothing but us was waited for.
+    """
 
     __slots__ = (
         "answered", "answered_at", "attempts", "body", "body_bytes", "body_limit", "call", "client",
@@ -57,7 +62,7 @@ class Exchange:
         self.started = line.clock.monotonic()
         self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
-        self.settled = False
+        self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
         # The request.
         self.route = _NO_ROUTE
         self.principal: Principal | None = None
@@ -66,24 +71,16 @@ class Exchange:
         self.body_bytes = 0  # as far as it has come
         self.body_limit = 0
         self.held_bytes = 0  # what we have of `line.held_bytes`
-        self.streaming = False  # the body goes upstream as it comes
         self.call = _NO_CALL
-        # On the way upstream.
         self.head = b""
         self.mutations = "none"
         self.upstream: ClientConnection | None = None
         self.attempts = 0
-        self.ready_at = 0.0
-        self.sent_at = 0.0
-        self.overhead_seconds = 0.0
+        self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
         # The answer.
         self.meter: Meter = _NO_METER
-        self.answered = False
-        self.answered_at = 0.0
         self.response_head: ResponseHead | None = None
         self.response_bytes = 0
-        self.client_blocked = False
-        self.client_gone = False
         self.status: int | None = None
         self.error: str | None = None
 
@@ -130,12 +127,7 @@ class Exchange:
         if line.held_bytes > line.limits.held_bytes:
             self.fail(no_room(line.limits.held_bytes))
             return
-        if not self.body:
-            self.body = data
-        else:
-            if not isinstance(self.body, bytearray):
-                self.body = bytearray(self.body)
-            self.body += data
+        self.body = joined(self.body, data)
         if self.body_bytes > SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
@@ -155,16 +147,31 @@ class Exchange:
         elif not self.route.target:
             self._answer_own(self.route)
         elif not self.streaming:
-            self._prepare()
-            self._forward()
+            self._read_call()
         elif self.upstream is not None:
             self.upstream.end_request()
+
+    def _read_call(self) -> None:
+        coding = self.request.fields.found.get(CODING)
+        if not self.route.reads_call:
+            self._on_call(_NO_CALL)
+        elif coding is None:
+            self._on_call(read_call(self.body))
+        else:
+            reading = call_in_thread(self.body, coding, self.line.limits, self._on_call)
+            self.line.tasks.spawn(reading, "decode")
+
+    def _on_call(self, call: Call | RelayError) -> None:
+        if isinstance(call, RelayError):
+            self.fail(call)
+        elif not self.settled:  # the client may have left meanwhile
+            self.call = call
+            self._prepare()
+            self._forward()
 
     def _prepare(self) -> None:
         self.ready_at = self.line.clock.monotonic()
         found = self.route
-        if found.reads_call:
-            self.call = read_call(self.body)
         # ── 3. admit: everybody may, until there are keys and budgets ──
         # ── 4. prepare: the request as the upstream gets it ──
         body_bytes = self.request.length if self.streaming else self.body_bytes
@@ -253,7 +260,7 @@ class Exchange:
             self.overhead_seconds += self.line.clock.monotonic() - now
         if end:
             self.upstream = None
-            self._leave_line()
+            self.line.leave(self)
         if end or self.meter.over:
             self.settle(Ended.DONE)
         self.client.write(data, end=end)
@@ -296,9 +303,9 @@ class Exchange:
             if self.client_blocked:
                 self.on_client_ready()
             return
-        failed = self.meter.failed  # then it left because of that
         self._drop_upstream()
-        self.settle(Ended.UPSTREAM_ERROR if failed else Ended.CLIENT_GONE)
+        # The official clients leave when they read an error event.
+        self.settle(Ended.UPSTREAM_ERROR if self.meter.failed else Ended.CLIENT_GONE)
 
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """Ask once more where that cannot bill twice, else tell the client."""
@@ -309,10 +316,6 @@ class Exchange:
             self._connect()
         else:
             self.fail(lost(self.line.pool.origin, error, answered=answered))
-
-    def on_request_error(self, error: RelayError) -> None:
-        """The rest of the request cannot be read, or we have failed at it."""
-        self.fail(error)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -332,7 +335,7 @@ class Exchange:
     # ── answers of our own ──
 
     def _answer_own(self, found: Route) -> None:
-        self._leave_line()
+        self.line.leave(self)
         self.settled = True  # health checks and the like are no exchanges: no record
         status, headers, body = own_answer(found.path, draining=self.line.draining)
         self.client.start_response(status, own_fields(headers, self.id), len(body))
@@ -362,13 +365,10 @@ class Exchange:
         self.client.start_response(error.status, fields, len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
-    def _leave_line(self) -> None:
-        self.line.live.discard(self)
-        if self.client_gone:
-            self.line.drains.pop(self, None)
+    on_request_error = fail  # the rest of the request cannot be read, or we have failed at it
 
     def _drop_upstream(self) -> None:
-        self._leave_line()
+        self.line.leave(self)
         self.deadline = math.inf
         upstream, self.upstream = self.upstream, None
         if upstream is not None:

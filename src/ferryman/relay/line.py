@@ -13,6 +13,7 @@ from ferryman.model import Entry, Ids
 from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.values import LineLimits
+from ferryman.tasks import TaskOwner
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
@@ -35,6 +36,7 @@ class Line:
         live: the exchanges that are not over.
         drains: those among them whose clients have left, and until when they may go on.
         held_bytes: the request bodies in memory.
+        tasks: what exchanges wait for.
         draining: no new connection is taken, and what runs is let finish.
     """
 
@@ -60,10 +62,16 @@ class Line:
         self.live: set[Exchange] = set()
         self.drains: dict[Exchange, float] = {}
         self.held_bytes = 0
+        self.tasks = TaskOwner("line")
         self.draining = False
 
     def __repr__(self) -> str:
         return f"<Line {self.auth}: {len(self.live)} live, {self.pool!r}>"
+
+    def leave(self, exchange: Exchange) -> None:
+        """`exchange` waits for nothing any more."""
+        self.live.discard(exchange)
+        self.drains.pop(exchange, None)
 
     def sweep(self, now: float) -> None:
         """End the exchanges whose time is up."""

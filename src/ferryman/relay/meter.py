@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ferryman.http1.client import ResponseHead
 from ferryman.relay.values import Reading
+from ferryman.wire.names import CODING
 from ferryman.wire.scan import TopLevelObject
 from ferryman.wire.sse import MessageStream
 from ferryman.wire.usage import usage_of_answer, usage_of_object
@@ -24,9 +25,8 @@ MAX_DECODED_PER_READ_BYTES = 1 << 24
 how long a small crafted read can keep the event loop."""
 
 _TYPE = b"content-type"
-_CODING = b"content-encoding"
 
-WATCHED = frozenset({_TYPE, _CODING})
+WATCHED = frozenset({_TYPE, CODING})
 
 
 class Meter(Protocol):
@@ -60,7 +60,7 @@ def meter_for(head: ResponseHead) -> Meter:
         meter = JsonMeter()
     else:
         return NoMeter()
-    coding = b",".join(head.fields.values(_CODING)).lower()
+    coding = b",".join(head.fields.values(CODING)).lower()
     if coding in {b"", b"identity"}:
         return meter
     return GzipMeter(meter) if coding == b"gzip" else NoMeter(complete=False)

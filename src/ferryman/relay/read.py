@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from ferryman.errors import BodyTooLarge, Overloaded
+import asyncio
+from collections.abc import Callable
+
+from ferryman.errors import BodyTooLarge, Overloaded, RelayError
+from ferryman.http1.client import Body
+from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
+from ferryman.wire.request import decoded, read_call
 
 SMALL_BODY_BYTES = 65_536
 """A body up to this size is read to its end before anything is done with it: so a refused request
@@ -44,6 +50,40 @@ def too_large(route: Route, limits: LineLimits) -> BodyTooLarge:
     """The error for a larger body than a request on `route` may have."""
     limit_bytes, name = body_limit(route, limits)
     return BodyTooLarge(f"The request body is larger than {limit_bytes} bytes (`{name}`).")
+
+
+async def call_in_thread(
+    body: Body, coding: bytes, limits: LineLimits, on_call: Callable[[Call | RelayError], None]
+) -> None:
+    """Read the call in a compressed `body` on a thread: it can take a tenth of a second.
+
+    Args:
+        body: as it came.
+        coding: the value of `Content-Encoding`.
+        limits: the decoded body may be as large as one that comes as it is.
+        on_call: gets the call, an empty one where the body cannot be decoded, or why it is refused.
+    """
+    text = await asyncio.to_thread(decoded, body, coding, limits.body_bytes)
+    if text is None:
+        on_call(Call())
+    elif len(text) <= limits.body_bytes:
+        on_call(read_call(text))
+    else:
+        on_call(
+            BodyTooLarge(
+                f"The decoded request body is larger than {limits.body_bytes} bytes (`max_body_bytes`)."
+            )
+        )
+
+
+def joined(body: Body, data: bytes) -> Body:
+    """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are."""
+    if not body:
+        return data
+    if not isinstance(body, bytearray):
+        body = bytearray(body)
+    body += data
+    return body
 
 
 def no_room(limit_bytes: int) -> Overloaded:

@@ -20,14 +20,14 @@ from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
 from ferryman.relay import authenticate, meter, prepare, respond
-from ferryman.relay.address import address_reader
+from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
 from ferryman.settings_upstream import tls_context
-from ferryman.wire.names import FORWARDED, REQUEST_ID, SESSION
+from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID, SESSION
 
 log = structlog.get_logger("ferryman.worker")
 
@@ -37,7 +37,7 @@ SWEEP_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 """How long clients have, when all time is up, to take what was written for them."""
 
-REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION}
+REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION, CODING}
 RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
 """The headers that some step looks at; all others are passed on unseen."""
 
@@ -63,12 +63,15 @@ class Worker:
             self._error_without_exchange,
             monotonic=self.clock.monotonic,
             limits=ServerLimits(
+                connections=settings.max_connections,
+                connections_per_address=settings.max_connections_per_address,
                 head_bytes=settings.max_header_bytes,
                 idle_seconds=settings.client_idle_seconds,
                 read_seconds=settings.client_read_timeout_seconds,
                 stall_seconds=settings.client_stall_timeout_seconds,
             ),
             reader=FieldReader(dropped_on_request(settings), REQUEST_FIELDS),
+            is_proxy=partial(is_proxy, trusted=settings.trusted),
         )
         self.listener = Listener(settings)
         self._sweeping: asyncio.TimerHandle | None = None
@@ -120,6 +123,7 @@ class Worker:
         self.server.abort()
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self.line.tasks.close()
         await self.line.pool.close()
 
     def sweep(self) -> None:

@@ -24,3 +24,5 @@ FORWARDED = frozenset({FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-proto",
 
 REQUEST_ID = b"request-id"
 """Anthropic's id of a request, in its answer."""
+
+CODING = b"content-encoding"
