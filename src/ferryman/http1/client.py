@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -265,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The upstream closed: so do we."""
-        self._ended_by_peer = True
+        self._ended_by_peer = _said_goodbye(self._transport)
         return False
 
     def pause_writing(self) -> None:
@@ -366,3 +367,17 @@ class ClientConnection(asyncio.Protocol):
         self.abort()
         if receiver is not None:
             receiver.on_upstream_lost(error, fresh=not self.reused, answered=True)
+
+
+def _said_goodbye(transport: asyncio.Transport | None) -> bool:
+    """Whether the end of a connection came from the peer, and from nobody between (RFC 8446, section 6.1).
+
+    asyncio reports both alike; the TLS object knows, since it was given the peer's close_notify or not.
+    """
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    try:
+        return tls is None or not tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

@@ -38,7 +38,7 @@ def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> 
         BodyTooLarge: it announces more.
         Overloaded: what it announces cannot be held now.
     """
-    limit_bytes, _ = body_limit(route, limits)
+    limit_bytes = limits.body_bytes if route.reads_call else body_limit(route, limits)[0]
     if length > limit_bytes:
         raise too_large(route, limits)
     if route.whole and held_bytes + length > limits.held_bytes:
