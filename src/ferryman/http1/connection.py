@@ -324,6 +324,7 @@ class ServerConnection(asyncio.Protocol):
         elif request is self._incoming:
             self.let_come()  # to its end, so that the client reads our answer and sees no reset
             self.deadline = self._server.monotonic() + LINGER_SECONDS
+            self._say_end()
         else:
             self._linger()
 
@@ -367,6 +368,10 @@ class ServerConnection(asyncio.Protocol):
         self._held_back = False
         self._update_reading()
         self.deadline = self._server.monotonic() + LINGER_SECONDS
+        self._say_end()
+
+    def _say_end(self) -> None:
+        """No more answers come: a client that waits for our end must not wait until we stop listening."""
         if self._transport is None:
             return
         if self._transport.can_write_eof():

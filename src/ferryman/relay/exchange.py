@@ -339,9 +339,14 @@ class Exchange:
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _refuse(self, error: RelayError) -> None:
-        """Answer `error`: at once if a body that costs something is announced, else behind the body."""
+        """Answer `error`: at once if a body that costs something is announced, else behind the body.
+
+        At once means that the connection is closed, which is also what a client gets whose target two
+        servers could read in two ways: what it sends next may be meant for another server too.
+        """
         self.refusal = error
-        if (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue:
+        announced = (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue
+        if announced or error.status in {400, 405}:
             self.fail(error)
 
     def fail(self, error: RelayError, ended: Ended | None = None) -> None:
