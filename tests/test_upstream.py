@@ -218,6 +218,8 @@ def test_full_pool_is_529_with_retry_after(line: Bench) -> None:
 
 BAD_ANSWERS = [
     pytest.param(b"HELLO\r\n\r\n", id="not-http"),
+    pytest.param(b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", id="rtsp"),
+    pytest.param(b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n", id="http-0.9"),
     pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="two-lengths"),
     pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", id="odd-length"),
     pytest.param(

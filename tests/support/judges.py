@@ -215,7 +215,7 @@ def seen_by(requests: list[RawRequest]) -> dict[int, list[tuple[bytes, bytes, by
 def answers_in(raw: bytes, *, bodiless: bool = False) -> list[Answer]:
     """The final answers in what a client heard; what is none ends the list."""
     answers: list[Answer] = []
-    while raw.startswith(b"HTTP/1.") and b"\r\n\r\n" in raw:
+    while raw.startswith(b"HTTP/1.") and b"\r\n\r\n" in raw and raw[9:12].isdigit():
         head, _, rest = raw.partition(b"\r\n\r\n")
         status = int(head[9:12])
         if status < 200:

@@ -26,6 +26,8 @@ MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
 
+_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+
 MAX_INTERIM = 16
 """1xx answers before the final one; servers send one or two."""
 
@@ -306,6 +308,8 @@ class ClientConnection(asyncio.Protocol):
         if self._done:
             raise UpstreamInvalid("The upstream sent a second answer.")
         raw, self._unread = self._unread.lstrip(b"\r\n"), b""
+        if not raw.startswith(_VERSIONS):  # llhttp takes RTSP/1.0 and HTTP/0.9 as well
+            raise UpstreamInvalid("The upstream's answer is not HTTP/1.1.")
         status = self._parser.get_status_code()
         if status < 200:
             self._interim += 1
