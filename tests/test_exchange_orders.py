@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +93,28 @@ class Uploads(Stage):
         assert self.line.held_bytes == sum(exchange.held_bytes for exchange in self.made)
         assert set(self.line.drains) <= self.line.live
         assert all(not exchange.held_bytes for exchange in self.made if exchange.settled)
+
+
+class ResetWire(PolledWire):
+    """A wire whose client has reset it, which nobody has read yet."""
+
+    def write_eof(self, *_: object) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+
+@pytest.mark.parametrize("said", [b"GET //x HTTP/1.1\r\nHost: g\r\n\r\n", b"rubbish\r\n\r\n"])
+def test_client_that_is_gone_when_its_answer_ends_is_no_fault_of_ours(said: bytes) -> None:
+    entries: list[Entry] = []
+
+    async def work(stage: Stage) -> None:
+        wire = ResetWire(stage.loop, ServerConnection(stage.server))
+        wire.bring(said)
+        await stage.settle()
+        await stage.end()
+        assert wire.lost
+
+    assert on_stage(work, entries.append) == []
+    assert {entry.ended for entry in entries} <= {"refused"}
 
 
 STEPS = st.lists(st.sampled_from([*UPLOADS, *MORE, *SAID, *BROUGHT, *OTHER]), max_size=25)

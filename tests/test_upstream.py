@@ -330,6 +330,20 @@ def test_untrusted_or_misnamed_tls_upstream_is_502(
     assert upstream.requests == []
 
 
+def test_upstream_that_resets_within_a_large_request_is_told_once(
+    line: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(connection: Connection) -> None:
+        connection.sock.recv(1000)
+        connection.reset()
+
+    gateway, _ = line.pair(script)
+    with RawClient(gateway.port) as client:
+        assert client.ask(post(b"x" * 8_000_000)).status == 502
+    assert gateway.entry().ended == "upstream_error"
+    assert not caplog.records  # asyncio's: one for each write into the lost connection
+
+
 @pytest.mark.parametrize("blank", [b"\r\n", b"\r\n\r\n"])
 def test_blank_lines_before_an_answer_are_not_part_of_it(line: Bench, blank: bytes) -> None:
     def script(connection: Connection) -> None:

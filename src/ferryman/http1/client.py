@@ -189,6 +189,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _send_pieces(self) -> None:
         while self._unsent is not None and self._transport is not None and not self.blocked:
+            if self._transport.is_closing():
+                return  # lost under the last piece; asyncio would warn of each further one
             piece, rest = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
             self._unsent = rest or None
             self._sending = self._unsent is not None

@@ -374,10 +374,13 @@ class ServerConnection(asyncio.Protocol):
         """No more answers come: a client that waits for our end must not wait until we stop listening."""
         if self._transport is None:
             return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        if not self._transport.can_write_eof():
             self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # asyncio passes on that a client has reset its connection meanwhile
+            self._transport.abort()
 
     def _close(self) -> None:
         self._closing = True
