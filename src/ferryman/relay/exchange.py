@@ -82,8 +82,7 @@ class Exchange:
         self.answered_at = 0.0
         self.response_head: ResponseHead | None = None
         self.response_bytes = 0
-        self.client_blocked = False
-        self.client_gone = False
+        self.client_blocked = self.client_gone = False
         self.status: int | None = None
         self.error: str | None = None
 
@@ -339,14 +338,10 @@ class Exchange:
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _refuse(self, error: RelayError) -> None:
-        """Answer `error`: at once if a body that costs something is announced, else behind the body.
-
-        At once means that the connection is closed, which is also what a client gets whose target two
-        servers could read in two ways: what it sends next may be meant for another server too.
-        """
+        """Answer `error`: behind the body, or at once, which ends the connection."""
         self.refusal = error
         announced = (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue
-        if announced or error.status in {400, 405}:
+        if announced or error.status in {400, 405}:  # so end nginx and haproxy what they cannot read
             self.fail(error)
 
     def fail(self, error: RelayError, ended: Ended | None = None) -> None:
