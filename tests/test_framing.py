@@ -92,6 +92,19 @@ def test_ambiguous_request_with_a_second_one_behind_it_reaches_nobody(line: Benc
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("size", [1, 3, 4096])
+def test_blank_lines_before_a_request_pass_and_a_lone_cr_does_not(line: Bench, size: int) -> None:
+    gateway, upstream = line.pair()
+    for blank, status in ((b"\r\n\n\r\n", 200), (b"\r\r\n", 400), (b"\r", 400)):
+        data = blank + get()
+        with RawClient(gateway.port) as client:
+            with suppress(ConnectionError):
+                for at in range(0, len(data), size):
+                    client.send(data[at : at + size])
+            assert client.response().status == status
+    assert {request.line for request in upstream.requests} == {b"GET /v1/models HTTP/1.1"}
+
+
 @pytest.mark.parametrize("first", [b"GET /v1/models HTTP/0.9", b"GET /v1/models HTTP/2.0"])
 def test_other_http_version_is_505(line: Bench, first: bytes) -> None:
     gateway, upstream = line.pair()

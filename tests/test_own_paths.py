@@ -104,7 +104,7 @@ def test_dots_within_a_name_are_fine(line: Bench) -> None:
 def test_absolute_target_is_read_as_its_path(line: Bench) -> None:
     gateway, upstream = line.pair()
     with RawClient(gateway.port) as client:
-        assert client.ask(get(b"http://gateway:4000/v1/models?x=1")).status == 200
+        assert client.ask(get(b"http://gateway:80/v1/models?x=1")).status == 200
     assert upstream.requests[0].line == b"GET /v1/models?x=1 HTTP/1.1"
 
 

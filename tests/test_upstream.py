@@ -218,6 +218,8 @@ def test_full_pool_is_529_with_retry_after(line: Bench) -> None:
 
 BAD_ANSWERS = [
     pytest.param(b"HELLO\r\n\r\n", id="not-http"),
+    pytest.param(b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", id="rtsp"),
+    pytest.param(b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n", id="http-0.9"),
     pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="two-lengths"),
     pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", id="odd-length"),
     pytest.param(
@@ -326,6 +328,20 @@ def test_untrusted_or_misnamed_tls_upstream_is_502(
     assert answer.status == 502
     assert "its certificate is not trusted" in message_of(answer)
     assert upstream.requests == []
+
+
+def test_upstream_that_resets_within_a_large_request_is_told_once(
+    line: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(connection: Connection) -> None:
+        connection.sock.recv(1000)
+        connection.reset()
+
+    gateway, _ = line.pair(script)
+    with RawClient(gateway.port) as client:
+        assert client.ask(post(b"x" * 8_000_000)).status == 502
+    assert gateway.entry().ended == "upstream_error"
+    assert not caplog.records  # asyncio's: one for each write into the lost connection
 
 
 @pytest.mark.parametrize("blank", [b"\r\n", b"\r\n\r\n"])

@@ -121,21 +121,41 @@ def read_head(sock: socket.socket, buffer: bytes) -> tuple[bytes, Headers, bytes
     return first, headers, rest
 
 
-def read_chunks(sock: socket.socket, buffer: bytes) -> tuple[list[bytes], bytes]:
-    """The chunks of a chunked body, and what came behind it."""
+def read_line(sock: socket.socket, buffer: bytes) -> tuple[bytes, bytes]:
+    """The next line without its end, and what came behind it."""
+    while b"\r\n" not in buffer:
+        buffer += receive(sock)
+    line, _, buffer = buffer.partition(b"\r\n")
+    return line, buffer
+
+
+def read_chunks(sock: socket.socket, buffer: bytes, *, trailers: bool) -> tuple[list[bytes], bytes]:
+    """The chunks of a chunked body, and what came behind it; with `trailers` there may be some."""
     chunks: list[bytes] = []
     while True:
-        while b"\r\n" not in buffer:
-            buffer += receive(sock)
-        size_line, _, buffer = buffer.partition(b"\r\n")
+        size_line, buffer = read_line(sock, buffer)
         size = int(size_line, 16)
+        if not size:
+            line, buffer = read_line(sock, buffer)
+            while line and trailers:
+                line, buffer = read_line(sock, buffer)
+            assert line == b""
+            return chunks, buffer
         while len(buffer) < size + 2:
             buffer += receive(sock)
         data, end, buffer = buffer[:size], buffer[size : size + 2], buffer[size + 2 :]
         assert end == b"\r\n"
-        if not size:
-            return chunks, buffer
         chunks.append(data)
+
+
+def read_exactly(sock: socket.socket, buffer: bytes, size: int) -> tuple[bytes, bytes]:
+    """The next `size` bytes, and what came behind them."""
+    if len(buffer) < size:
+        data = bytearray(buffer)  # of tens of megabytes: grown, not copied with each read
+        while len(data) < size:
+            data += receive(sock)
+        buffer = bytes(data)
+    return buffer[:size], buffer[size:]
 
 
 def read_request(sock: socket.socket, buffer: bytes) -> tuple[RawRequest, bytes]:
@@ -143,12 +163,10 @@ def read_request(sock: socket.socket, buffer: bytes) -> tuple[RawRequest, bytes]
     line, headers, buffer = read_head(sock, buffer)
     request = RawRequest(line, headers, b"")
     if request.values(b"transfer-encoding"):
-        chunks, buffer = read_chunks(sock, buffer)
+        chunks, buffer = read_chunks(sock, buffer, trailers=True)
         return request._replace(body=b"".join(chunks)), buffer
-    length = int((request.values(b"content-length") or [b"0"])[0])
-    while len(buffer) < length:
-        buffer += receive(sock)
-    return request._replace(body=buffer[:length]), buffer[length:]
+    body, rest = read_exactly(sock, buffer, int((request.values(b"content-length") or [b"0"])[0]))
+    return request._replace(body=body), rest
 
 
 def read_response(sock: socket.socket, buffer: bytes, *, head_only: bool) -> tuple[RawResponse, bytes]:
@@ -160,13 +178,12 @@ def read_response(sock: socket.socket, buffer: bytes, *, head_only: bool) -> tup
     if head_only or status in {204, 304} or status < 200:
         return response, rest
     if response.values(b"transfer-encoding"):
-        chunks, rest = read_chunks(sock, rest)
+        chunks, rest = read_chunks(sock, rest, trailers=False)
         return response._replace(body=b"".join(chunks), chunks=chunks), rest
     lengths = response.values(b"content-length")
     if not lengths:
         while data := sock.recv(65536):
             rest += data
         return response._replace(body=rest), b""
-    while len(rest) < int(lengths[0]):
-        rest += receive(sock)
-    return response._replace(body=rest[: int(lengths[0])]), rest[int(lengths[0]) :]
+    body, rest = read_exactly(sock, rest, int(lengths[0]))
+    return response._replace(body=body), rest

@@ -27,6 +27,8 @@ MAX_HEAD_BYTES = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
 
+_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+
 MAX_INTERIM = 16
 """1xx answers before the final one; servers send one or two."""
 
@@ -189,6 +191,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _send_pieces(self) -> None:
         while self._unsent is not None and self._transport is not None and not self.blocked:
+            if self._transport.is_closing():
+                return  # lost under the last piece; asyncio would warn of each further one
             piece, rest = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
             self._unsent = rest or None
             self._sending = self._unsent is not None
@@ -308,6 +312,8 @@ class ClientConnection(asyncio.Protocol):
         if self._done:
             raise UpstreamInvalid("The upstream sent a second answer.")
         raw, self._unread = self._unread.lstrip(b"\r\n"), b""
+        if not raw.startswith(_VERSIONS):  # llhttp takes RTSP/1.0 and HTTP/0.9 as well
+            raise UpstreamInvalid("The upstream's answer is not HTTP/1.1.")
         status = self._parser.get_status_code()
         if status < 200:
             self._interim += 1

@@ -329,6 +329,7 @@ class ServerConnection(asyncio.Protocol):
         elif request is self._incoming:
             self.let_come()  # to its end, so that the client reads our answer and sees no reset
             self.deadline = self._server.monotonic() + LINGER_SECONDS
+            self._say_end()
         else:
             self._linger()
 
@@ -372,12 +373,20 @@ class ServerConnection(asyncio.Protocol):
         self._held_back = False
         self._update_reading()
         self.deadline = self._server.monotonic() + LINGER_SECONDS
+        self._say_end()
+
+    def _say_end(self) -> None:
+        """No more answers come: a client that waits for our end must not wait until we stop listening."""
         if self._transport is None:
             return
-        if self._transport.can_write_eof():
+        if not self._transport.can_write_eof():
+            # TLS has no half-closed state here, and a close would lose the answer to a client that still
+            # sends: it closes itself once it has read the answer, or is cut at the deadline.
+            return
+        try:
             self._transport.write_eof()
-        # TLS has no half-closed state here, and a close would lose the answer to a client that still sends:
-        # it closes itself once it has read the answer, or is cut at the deadline.
+        except OSError:  # asyncio passes on that a client has reset its connection meanwhile
+            self._transport.abort()
 
     def _close(self) -> None:
         self._closing = True

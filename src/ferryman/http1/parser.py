@@ -19,8 +19,9 @@ from ferryman.http1.request import RepeatedHead, Request, head_too_large, read_h
 
 log = structlog.get_logger("ferryman.http1")
 
+_CR, _LF = b"\r\n"
 _CHUNKED = -1  # in place of a number of bytes, where only the body itself tells its end
-_LINE_ENDS = re.compile(rb"[\r\n]*")
+_BLANK_LINES = re.compile(rb"(?:\r?\n)*\r?")
 _OFFERS = re.compile(rb"\r\nupgrade:([^\r]*)", re.IGNORECASE)
 
 
@@ -116,9 +117,7 @@ class RequestParser:
         if self.unread:
             return self._feed_more_of_head(data, at)
         if data[at] in b"\r\n":  # blank lines before a request (RFC 9112, section 2.2)
-            at = _LINE_ENDS.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too
-            if at == len(data):
-                return at
+            return self._pass_blank_lines(data, at)
         end = data.find(b"\r\n\r\n", at) + 4
         if end == 3:
             end = len(data)
@@ -128,7 +127,20 @@ class RequestParser:
         self._feed_head_bytes(self.unread)
         return end
 
+    def _pass_blank_lines(self, data: bytes, at: int) -> int:
+        at = _BLANK_LINES.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+        if data[at - 1] == _CR:
+            if at < len(data):
+                raise InvalidRequest("A CR stands alone before the request.")
+            self.unread = b"\r"
+        return at
+
     def _feed_more_of_head(self, data: bytes, at: int) -> int:
+        if self.unread == b"\r":  # of a blank line, llhttp has not seen it
+            if data[at] != _LF:
+                raise InvalidRequest("A CR stands alone before the request.")
+            self.unread = b""
+            return at + 1
         began = len(self.unread)
         head = self.unread + data[at : at + self._head_bytes + 1]
         end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4

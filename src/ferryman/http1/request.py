@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from ferryman.errors import ExpectationFailed, HeadTooLarge, InvalidRequest, VersionNotSupported
@@ -15,7 +17,13 @@ DROPPED = NOT_PASSED_ON | {b"host", b"expect"}
 
 _MAX_LENGTH_DIGITS = 19  # of 2**63, as much as a file can have
 
-_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+
+# RFC 3986, section 3.2.2, without user and password (RFC 9110, section 4.2.4), and without empty labels,
+# which nginx refuses too.
+_HOST = re.compile(
+    rb"(?!\.)(?!.*\.\.)(?:\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]+)(?::[0-9]*)?"
+)
 
 
 class Request(msgspec.Struct, eq=False):
@@ -46,8 +54,8 @@ def read_head(head: bytes, reader: FieldReader) -> Request:
     """The request whose head is `head`, which llhttp has taken and which ends with the blank line.
 
     Raises:
-        InvalidRequest: what llhttp leaves to its users: not exactly one `Host` (RFC 9112, section
-            3.2), or a transfer coding other than a single `chunked`, which is what nginx takes too.
+        InvalidRequest: what llhttp leaves to its users: not exactly one `Host` that is one (RFC 9112,
+            section 3.2), or a transfer coding other than a single `chunked`, which is what nginx takes too.
         HeadTooLarge: more than `MAX_HEADERS` lines.
         ExpectationFailed, VersionNotSupported: as their names say.
     """
@@ -70,8 +78,7 @@ def _check_fields(request: Request) -> None:
     found = request.fields.found
     if request.fields.repeated and (twice := sorted(_ONCE.intersection(request.fields.repeated))):
         raise InvalidRequest(f"`{twice[0].decode().title()}` may stand only once.")
-    if b"host" not in found and not request.http10:
-        raise InvalidRequest("A request needs a `Host` header.")
+    _check_host(found.get(b"host"), request)
     if (length := found.get(b"content-length")) is not None:
         if len(length) > _MAX_LENGTH_DIGITS:
             raise InvalidRequest("`Content-Length` has more digits than any length needs.")
@@ -84,6 +91,19 @@ def _check_fields(request: Request) -> None:
         if list_tokens([expectation]) != {b"100-continue"}:
             raise ExpectationFailed("`Expect` can only be `100-continue`.")
         request.expects_continue = not request.http10
+
+
+def _check_host(host: bytes | None, request: Request) -> None:
+    if host is None:
+        if not request.http10:
+            raise InvalidRequest("A request needs a `Host` header.")
+    elif not is_host(host):
+        raise InvalidRequest("`Host` is not a host name or address, with or without a port.")
+
+
+def is_host(text: bytes) -> bool:
+    """Whether `text` is a host and perhaps a port, and nothing else."""
+    return _HOST.fullmatch(text) is not None
 
 
 def head_too_large(head_bytes: int) -> HeadTooLarge:

@@ -342,9 +342,10 @@ class Exchange:
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _refuse(self, error: RelayError) -> None:
-        """Answer `error`: at once if a body that costs something is announced, else behind the body."""
+        """Answer `error`: behind the body, or at once, which ends the connection."""
         self.refusal = error
-        if (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue:
+        announced = (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue
+        if announced or error.status in {400, 405}:  # so end nginx and haproxy what they cannot read
             self.fail(error)
 
     def fail(self, error: RelayError, ended: Ended | None = None) -> None:

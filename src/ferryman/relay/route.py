@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
-from ferryman.http1.request import Request
+from ferryman.http1.request import Request, is_host
 from ferryman.relay.values import Route
 
 OWN_PATHS = frozenset(
@@ -27,9 +27,10 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 
 _IDENTITY = frozenset({b"identity"})
 _RESULTS = re.compile(rb"/v1/messages/batches/[^/]+/results")
-_AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\", re.IGNORECASE)
+_AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})", re.IGNORECASE)
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
-_ABSOLUTE = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"(http|https)://([^/?#]+)", re.IGNORECASE)
+_OWN_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def route(request: Request) -> Route:
@@ -47,13 +48,15 @@ def route(request: Request) -> Route:
     if request.method == b"TRACE":  # its answer would show the client what goes upstream
         raise MethodNotAllowed("TRACE is not served here.")
     if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
-        path = path[absolute.end() :] or b"/"
+        path = path[absolute.end() :] or (b"" if mark else b"/")
+        if not _agrees(absolute, request):
+            raise InvalidRequest("The host in the target is not the one in `Host`.")
     if not path.startswith(b"/") or b"#" in request.target:
         raise InvalidRequest(f"`{shown(request.target)}` is not a path this gateway can read.")
     if _AMBIGUOUS.search(_ENCODED_DOTS.sub(b".", path)):
         raise InvalidRequest(
             f"`{shown(path)}` can be read as more than one path; leave out `//`, dot segments, "
-            "backslashes and encoded slashes."
+            "backslashes, encoded slashes and incomplete escapes."
         )
     if path in OWN_PATHS and request.method in {b"GET", b"HEAD"}:
         return Route(shown(path), b"")
@@ -87,6 +90,14 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
     elif _RESULTS.fullmatch(plain):
         return route._replace(codings=_IDENTITY)
     return route
+
+
+def _agrees(absolute: re.Match[bytes], request: Request) -> bool:
+    """Whether the authority of an absolute target is a host, and the one in `Host`, as haproxy wants it."""
+    own_port = _OWN_PORTS[absolute[1].lower()]
+    authority = absolute[2].lower()
+    host = request.fields.found.get(b"host", authority).lower()
+    return is_host(authority) and authority.removesuffix(own_port) == host.removesuffix(own_port)
 
 
 def shown(path: bytes) -> str:
