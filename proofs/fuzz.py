@@ -21,7 +21,8 @@ CRASHES = HERE / "crashes"
 TARGETS = ("requests", "answers", "meters")
 
 MAX_FILES, MAX_BYTES = 300, 1_000_000
-"""Bounds of the whole corpus: it is replayed with every run of the suite."""
+"""Bounds of the whole corpus, of which each target has its share: it is replayed with every run of the
+suite."""
 
 MAX_INPUT_BYTES = 4096
 HANG_SECONDS = 10
@@ -131,8 +132,9 @@ def _keep(target: str, work: Path) -> None:
 
 
 def _add(target: str, path: Path) -> bool:
-    files = [file for file in CORPUS.rglob("*") if file.is_file()]
-    if len(files) >= MAX_FILES or sum(f.stat().st_size for f in files) + path.stat().st_size > MAX_BYTES:
+    files = list((CORPUS / target).iterdir())
+    size = sum(file.stat().st_size for file in files) + path.stat().st_size
+    if len(files) >= MAX_FILES // len(TARGETS) or size > MAX_BYTES // len(TARGETS):
         return False
     (CORPUS / target / path.name).write_bytes(path.read_bytes())
     return True

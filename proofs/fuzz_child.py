@@ -21,7 +21,9 @@ def main() -> None:
 
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     target = importlib.import_module(f"proofs.targets.{sys.argv[1]}")
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], target.check)
+    # To merge, libFuzzer runs in a shell what it takes for its program.
+    program = f"'{sys.executable}' -m proofs.fuzz_child {sys.argv[1]}"
+    atheris.Setup([program, *sys.argv[2:]], target.check)
     atheris.Fuzz()
 
 
