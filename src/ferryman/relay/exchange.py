@@ -340,7 +340,7 @@ class Exchange:
 
     def _refuse(self, error: RelayError) -> None:
         """Answer `error`: at once if a body that costs something is announced, else behind the body."""
-        self.refusal = error
+        self.refusal = error.with_traceback(None)  # its frames hold us: we would wait for the collector
         if (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue:
             self.fail(error)
 
