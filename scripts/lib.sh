@@ -23,6 +23,29 @@ venv() {
     export PATH
 }
 
+# Make .venv-fuzz, with the fuzzer and what Ferryman needs to run, and put it first on PATH.
+# Apart from .venv, since the fuzzer is large and has no wheels for some Pythons.
+fuzz_venv() {
+    local stamp
+    stamp="$(cat pyproject.toml constraints.txt | cksum) $(.venv/bin/python -V)"
+    if [ "$(cat .venv-fuzz/stamp 2>/dev/null)" != "$stamp" ]; then
+        echo "setting up .venv-fuzz …" >&2
+        rm -rf .venv-fuzz
+        .venv/bin/python -m venv .venv-fuzz
+        .venv-fuzz/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip hatchling editables
+        if ! .venv-fuzz/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+            --only-binary :all: --group fuzz; then
+            echo "The fuzzer (atheris) has no wheel for $(.venv/bin/python -V) here; set PYTHON to a CPython 3.11." >&2
+            exit 1
+        fi
+        .venv-fuzz/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+            --no-build-isolation --editable .
+        echo "$stamp" > .venv-fuzz/stamp
+    fi
+    PATH="$PWD/.venv-fuzz/bin:$PATH"
+    export PATH
+}
+
 # Install the named Debian packages where we may, else name those that are missing.
 debian_packages() {
     local missing=()

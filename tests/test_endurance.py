@@ -206,6 +206,21 @@ def test_ten_thousand_aborted_streams_leave_nothing_behind(line: Bench, loop: st
         assert resident_bytes() - resident < GROWTH_BYTES
 
 
+def test_refused_request_does_not_wait_for_the_garbage_collector(line: Bench) -> None:
+    gateway, _ = line.pair()
+    gc.collect()
+    gc.disable()  # what refers to itself would stay
+    try:
+        for _ in range(5):
+            with RawClient(gateway.port) as client:
+                assert client.ask(post(b"{}", path=b"/nowhere")).status == 404
+        gateway.until(lambda: nothing_left(gateway))
+        alive = ours_alive()
+    finally:
+        gc.enable()
+    assert alive[Exchange] == 0
+
+
 async def read_paced(port: int, number: int) -> bytes:
     """All that one paced stream brings, without its head."""
     name = b"%d" % number

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
-from functools import partial
 
 import pytest
 
 from tests.conftest import Bench
-from tests.support.edge import Connection
-from tests.support.gateway import Gateway, HeldClock
+from tests.support.gateway import HeldClock
 from tests.support.raw import RawClient, get, post
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: g\r\n"
@@ -157,79 +154,6 @@ def test_request_that_comes_byte_by_byte_is_the_same_request(line: Bench, loop: 
     (request,) = upstream.requests
     assert request.body == b'{"model":"m"}'
     assert (request.values(b"x-empty"), request.values(b"x-two")) == ([b""], [b"a b"])
-
-
-def test_pipelined_requests_are_answered_in_order(line: Bench) -> None:
-    gateway, upstream = line.pair()
-    with RawClient(gateway.port) as client:
-        client.send(b"".join(post(b"%d" % n) + get(b"/health") for n in range(20)))
-        for _ in range(20):
-            assert client.response().body == b'{"ok":true}'
-            assert client.response().body == b'{"status":"healthy"}'
-    assert [request.body for request in upstream.requests] == [b"%d" % n for n in range(20)]
-    assert upstream.accepted == 1
-
-
-def test_thousands_of_pipelined_requests_are_answered_without_deep_recursion(line: Bench) -> None:
-    gateway, _ = line.pair()
-    count = 3000
-    with RawClient(gateway.port) as client:
-        client.send(get(b"/health") * count)
-        for _ in range(count):
-            assert client.response().status == 200
-
-
-def test_pipelined_rubbish_does_not_spoil_the_answer_before_it(line: Bench) -> None:
-    gateway, _ = line.pair()
-    with RawClient(gateway.port) as client:
-        client.send(post(b"{}") + b"rubbish\r\n\r\n")
-        assert client.response().body == b'{"ok":true}'
-        assert client.response().status == 400
-        assert client.read_to_end() == b""
-
-
-def test_pipelined_requests_before_the_last_one_are_all_answered(line: Bench) -> None:
-    gateway, _ = line.pair()
-    with RawClient(gateway.port) as client:
-        client.send(get() * 3 + get(headers=b"Connection: close\r\n") + get())
-        answers = [client.response() for _ in range(4)]
-        assert client.read_to_end() == b""
-    assert [answer.values(b"connection") for answer in answers] == [[], [], [], [b"close"]]
-
-
-def sweep_until_ended(gateway: Gateway) -> None:
-    deadline = time.monotonic() + 10
-    while not gateway.entries:
-        assert time.monotonic() < deadline
-        gateway.pass_time(0)
-
-
-def test_client_that_leaves_with_requests_waiting_is_noticed(line: Bench, clock: HeldClock) -> None:
-    """Also with more of them than are read ahead: then nobody reads its end, and the sweep looks for it."""
-
-    def script(connection: Connection) -> None:
-        connection.request()
-        connection.wait_closed()
-
-    for early in (get(), get(b"/v1/" + b"x" * 8_000) * 14):
-        gateway, upstream = line.pair(script, clock=clock)
-        (server, requests) = (gateway.worker.server, upstream.requests)
-        with RawClient(gateway.port) as client:
-            client.send(get())
-            gateway.until(partial(list, requests))
-            client.send(early)
-            if len(early) > 100_000:
-                gateway.until(lambda: any(c.unread_socket() for c in server.connections))  # noqa: B023
-        sweep_until_ended(gateway)
-        assert gateway.entry().ended == "client_gone"
-
-
-def test_connection_close_of_the_client_is_honoured(line: Bench) -> None:
-    gateway, _ = line.pair()
-    with RawClient(gateway.port) as client:
-        answer = client.ask(post(b"{}", headers=b"Connection: close\r\n") + get(b"/health"))
-        assert answer.values(b"connection") == [b"close"]
-        assert client.read_to_end() == b""
 
 
 def test_http_1_0_is_answered_without_chunks_and_closed(line: Bench) -> None:
@@ -384,3 +308,39 @@ def test_refused_client_that_goes_on_sending_is_cut_in_the_end(line: Bench, cloc
         assert client.ask(HEAD + b"Content-Length: 99999999\r\n\r\n" + b"x" * 5000).status == 413
         gateway.pass_time(31)
         gateway.until(lambda: not gateway.worker.server.connections)
+
+
+def test_blank_lines_are_no_request_and_keep_no_connection(line: Bench, clock: HeldClock) -> None:
+    gateway, _ = line.pair(clock=clock, client_idle_seconds=75.0, client_read_timeout_seconds=60.0)
+    with RawClient(gateway.port) as client:
+        client.ask(get(b"/health"))
+        for _ in range(2):
+            gateway.pass_time(37)
+            client.send(b"\r\n\r\n")
+            gateway.until(lambda: True)
+        gateway.pass_time(2)
+        assert client.read_to_end() == b""
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"2;" + b"x" * 700_000, b"0\r\n" + b"X-Trailer: y\r\n" * 50_000],
+    ids=["extension", "trailers"],
+)
+def test_chunked_body_without_content_has_an_end(line: Bench, endless: bytes) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n" + endless)
+        assert client.response().status in {400, 431}
+        assert client.read_to_end() == b""
+    assert upstream.requests == []
+
+
+def test_tiny_chunks_of_one_read_are_handed_on_together(line: Bench) -> None:
+    gateway, upstream = line.pair()
+    count = 100_000
+    head = b"POST /v1/files HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with RawClient(gateway.port) as client:
+        client.send(head + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+        assert client.response().status == 200
+    assert upstream.requests[0].body == b"x" * count

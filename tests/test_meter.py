@@ -185,6 +185,14 @@ def test_compressed_stream_flushed_anywhere_gives_the_same_usage_byte_by_byte(at
     assert reading == Reading(SOUGHT, complete=True, fault=None)
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_broken_member_behind_a_whole_one_is_no_padding(size: int) -> None:
+    """However it is cut: zlib keeps back what it decoded in the read in which it fails."""
+    broken = gzip.compress(STREAM)[:-8] + bytes(8)  # another checksum and length
+    meter = GzipMeter(StreamMeter())
+    assert not fed(meter, cut(gzip.compress(STREAM) + broken, size)).complete
+
+
 @pytest.mark.parametrize("missing", [12, 60])
 def test_truncated_gzip_is_not_complete(missing: int) -> None:
     assert not fed(GzipMeter(StreamMeter()), [gzip.compress(STREAM)[:-missing]]).complete

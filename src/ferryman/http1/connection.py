@@ -135,6 +135,7 @@ class ServerConnection(asyncio.Protocol):
             raise self._refusal
         self._incoming = self._current = request
         self._response_ended = False
+        self.deadline = self._server.monotonic() + self._server.limits.read_seconds
         self._handler = handler = self._server.new_handler(self, request)
         handler.begin()
 
@@ -283,13 +284,14 @@ class ServerConnection(asyncio.Protocol):
     # ── in between ──
 
     def _parse(self, data: bytes, at: int) -> None:
-        if self._current is None and not self._parser.unread and not self._closing and not self._refusal:
-            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
+        waited = self._current is None and not self._parser.in_head
         try:
             at = self._parser.feed(data, at)
         except RelayError as error:
             self._refuse(error)
             return
+        if waited and self._parser.in_head and self._refusal is None:
+            self.deadline = self._server.monotonic() + self._server.limits.read_seconds
         if at < len(data) and not self._closing:
             self._early, self._early_at = data, at
             if self._current is None:

@@ -52,12 +52,13 @@ class RequestParser:
         "_head_bytes",
         "_left",
         "_llhttp",
+        "_pieces",
+        "_quiet_bytes",
         "_reader",
         "_repeated",
         "_stopped",
         "_tail",
         "_upgrade",
-        "on_body",
         "unread",
     )
 
@@ -73,7 +74,8 @@ class RequestParser:
         self.unread = b""  # the head, as far as it has come
         self._left = 0  # bytes of the body still to come; 0 in the head
         self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
-        self.on_body = events.on_body  # llhttp calls it directly
+        self._pieces: list[bytes] = []  # what one read brings of a chunked body
+        self._quiet_bytes = 0  # read of a chunked body without content: sizes, extensions, trailers
         self._llhttp = httptools.HttpRequestParser(self)
 
     @property
@@ -89,7 +91,7 @@ class RequestParser:
     def close(self) -> None:
         """Break the reference cycles with llhttp and the connection, or they wait for the collector."""
         self.stop()
-        del self._llhttp, self._events, self.on_body
+        del self._llhttp, self._events
 
     def feed(self, data: bytes, at: int = 0) -> int:
         """Parse `data` from `at` on, up to the end of one request; where the next one begins.
@@ -178,14 +180,27 @@ class RequestParser:
         began = at - fed
         seen = self._tail + data[at:]
         search = 0
-        while self._left == _CHUNKED and fed < len(seen):
-            end = seen.find(b"\r\n\r\n", search) + 4
-            if end == 3:
-                end = len(seen)
-            self._llhttp.feed_data(seen[fed:end])
-            fed, search = end, end - 3
+        try:
+            while self._left == _CHUNKED and fed < len(seen):
+                end = seen.find(b"\r\n\r\n", search) + 4
+                if end == 3:
+                    end = len(seen)
+                self._llhttp.feed_data(seen[fed:end])
+                content = self._pieces or self._ended
+                self._quiet_bytes = 0 if content else self._quiet_bytes + end - fed
+                if self._quiet_bytes > self._head_bytes:
+                    raise head_too_large(self._head_bytes)
+                fed, search = end, end - 3
+        finally:
+            self._hand_on()  # also before an error: what came before it does not depend on the reads
         self._tail = seen[-3:] if self._left == _CHUNKED else b""
         return began + fed
+
+    def _hand_on(self) -> None:
+        """Tell of a chunked body once per read, however small its chunks are."""
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._events.on_body(b"".join(pieces))
 
     # ── llhttp's side ──
 
@@ -206,10 +221,18 @@ class RequestParser:
         self._left = _CHUNKED if request.chunked else request.length or 0
         self._events.on_request(request)
 
+    def on_body(self, data: bytes) -> None:
+        """A part of the body has come."""
+        if self._left == _CHUNKED:
+            self._pieces.append(data)
+        else:
+            self._events.on_body(data)
+
     def on_message_complete(self) -> None:
         """Tell of it; llhttp knows only here whether the connection goes on."""
         if self.unread:
             return  # of a head that `on_headers_complete` has not taken
+        self._hand_on()
         self._ended = True
         self._left = 0
         self._tail = b""

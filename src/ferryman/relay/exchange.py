@@ -18,12 +18,12 @@ from ferryman.http1.client import Body, ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
 from ferryman.model import Call, Ended, Principal
+from ferryman.relay import read
 from ferryman.relay.authenticate import authenticate
 from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import prepare
-from ferryman.relay.read import SMALL_BODY_BYTES, call_in_thread, joined, no_room, room_for, too_large
 from ferryman.relay.record import ended_by, entry_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
@@ -97,7 +97,7 @@ class Exchange:
             self.route = route(self.request)
             self.principal = authenticate(self.request.fields, self.line.auth)
             length, line = self.request.length or 0, self.line
-            self.body_limit = room_for(self.route, length, line.held_bytes, line.limits)
+            self.body_limit = read.room_for(self.route, length, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)
         else:
@@ -110,10 +110,10 @@ class Exchange:
         """Take the next part of the body."""
         self.body_bytes += len(data)
         if self.refusal is not None:
-            if self.body_bytes > SMALL_BODY_BYTES:
+            if self.body_bytes > read.SMALL_BODY_BYTES:
                 self.fail(self.refusal)
         elif self.body_bytes > self.body_limit:
-            self.fail(too_large(self.route, self.line.limits))
+            self.fail(read.too_large(self.route, self.line.limits))
         elif self.streaming and self.upstream is not None:
             self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
             self.upstream.write_body(data)
@@ -125,10 +125,10 @@ class Exchange:
         line.held_bytes += len(data)
         self.held_bytes += len(data)
         if line.held_bytes > line.limits.held_bytes:
-            self.fail(no_room(line.limits.held_bytes))
+            self.fail(read.no_room(line.limits.held_bytes))
             return
-        self.body = joined(self.body, data)
-        if self.body_bytes > SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
+        self.body = read.joined(self.body, data)
+        if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
             self._prepare()
@@ -158,7 +158,7 @@ class Exchange:
         elif coding is None:
             self._on_call(read_call(self.body))
         else:
-            reading = call_in_thread(self.body, coding, self.line.limits, self._on_call)
+            reading = read.call_in_thread(self.body, coding, self.line.limits, self._on_call)
             self.line.tasks.spawn(reading, "decode")
 
     def _on_call(self, call: Call | RelayError) -> None:
@@ -343,9 +343,8 @@ class Exchange:
 
     def _refuse(self, error: RelayError) -> None:
         """Answer `error`: behind the body, or at once, which ends the connection."""
-        self.refusal = error
-        announced = (self.request.length or 0) > SMALL_BODY_BYTES or self.request.expects_continue
-        if announced or error.status in {400, 405}:  # so end nginx and haproxy what they cannot read
+        self.refusal = error.with_traceback(None)  # its frames hold us: we would wait for the collector
+        if read.ends_at_once(error, self.request):
             self.fail(error)
 
     def fail(self, error: RelayError, ended: Ended | None = None) -> None:

@@ -24,6 +24,8 @@ MAX_DECODED_PER_READ_BYTES = 1 << 24
 """What one read may decode to: 64 times the largest read (256 KiB), more than answers compress. It bounds
 how long a small crafted read can keep the event loop."""
 
+_GZIP_MAGIC = b"\x1f\x8b"
+
 _TYPE = b"content-type"
 
 WATCHED = frozenset({_TYPE, CODING})
@@ -160,14 +162,14 @@ class StreamMeter:
 class GzipMeter:
     """Decodes for another meter; the client gets the compressed bytes."""
 
-    __slots__ = ("_decoded_bytes", "_decoder", "_inner", "_lost", "_member_bytes", "_members", "_padded")
+    __slots__ = ("_begun", "_decoded_bytes", "_decoder", "_inner", "_lost", "_members", "_padded")
     at_boundary = False
 
     def __init__(self, inner: Meter) -> None:
         self._inner = inner
         self._decoder = zlib.decompressobj(wbits=31)  # gzip with its header
         self._decoded_bytes = 0
-        self._member_bytes = 0  # decoded of the member at hand
+        self._begun = b""  # the first two bytes of the member at hand
         self._members = 0  # that came whole
         self._lost = False
         self._padded = False
@@ -186,14 +188,15 @@ class GzipMeter:
         """Decode piece by piece, so that a small input cannot become a large one at once."""
         bound = min(self._decoded_bytes + MAX_DECODED_PER_READ_BYTES, MAX_DECODED_BYTES)
         while data and not self._lost and not self._padded:
+            self._begun = (self._begun + data[:2])[:2]
             try:
                 piece = self._decoder.decompress(data, _DECODED_PIECE_BYTES)
             except zlib.error:
-                self._padded = bool(self._members) and not self._member_bytes  # which is harmless
+                # What is no member at all is padding, which is harmless.
+                self._padded = bool(self._members) and self._begun != _GZIP_MAGIC
                 self._lost = not self._padded
                 return
             self._decoded_bytes += len(piece)
-            self._member_bytes += len(piece)
             if self._decoded_bytes > bound:
                 self._lost = True
                 return
@@ -203,7 +206,7 @@ class GzipMeter:
                 data = self._decoder.unused_data  # gzip members may follow one another
                 self._decoder = zlib.decompressobj(wbits=31)
                 self._members += 1
-                self._member_bytes = 0
+                self._begun = b""
 
     def reading(self) -> Reading:
         """The inner meter's, complete only if all could be decoded."""

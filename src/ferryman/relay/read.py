@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ferryman.errors import BodyTooLarge, Overloaded, RelayError
 from ferryman.http1.client import Body
+from ferryman.http1.request import Request
 from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
 from ferryman.wire.request import decoded, read_call
@@ -74,6 +75,16 @@ async def call_in_thread(
                 f"The decoded request body is larger than {limits.body_bytes} bytes (`max_body_bytes`)."
             )
         )
+
+
+def ends_at_once(error: RelayError, request: Request) -> bool:
+    """Whether a refused `request` is answered before its body has come, which ends its connection.
+
+    So it is where the body costs something, and where nginx and haproxy end what they cannot read.
+    """
+    if (request.length or 0) > SMALL_BODY_BYTES or request.expects_continue:
+        return True
+    return error.status in {400, 405}
 
 
 def joined(body: Body, data: bytes) -> Body:

@@ -1,0 +1,65 @@
+"""The command line of scripts/prove."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from proofs import fuzz
+
+
+def main() -> int:
+    """Prove what the command line names; the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that our processes end with us
+    arguments = _parser().parse_args()
+    try:
+        if arguments.proof == "fuzz":
+            return fuzz.fuzz(arguments.target or list(fuzz.TARGETS), arguments.seconds, keep=arguments.keep)
+        if arguments.proof == "replay":
+            return fuzz.replay(arguments.target, arguments.file)
+        # Not needed by the fuzzer, whose environment has less in it.
+        from proofs.soak import bodies, soak  # noqa: PLC0415
+
+        if arguments.proof == "bodies":
+            return bodies.prove(arguments.megabytes * 1_000_000)
+        return soak.prove(arguments.minutes * 60)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/prove",
+        description="Prove what shows only over time, or only to a machine that tries millions of inputs.",
+    )
+    proofs = parser.add_subparsers(dest="proof", required=True, metavar="PROOF")
+    part = proofs.add_parser(
+        "fuzz",
+        help="no bytes make a parser or a meter fail",
+        description="Fuzz what reads bytes of clients and upstreams, led by the coverage of the code.",
+    )
+    part.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target; default 60")
+    part.add_argument("--target", action="append", choices=fuzz.TARGETS, help="only this; may be repeated")
+    part.add_argument("--keep", action="store_true", help="add new inputs of interest to the corpus")
+    part = proofs.add_parser("replay", help="an input that was found before does no harm any more")
+    part.add_argument("target", choices=fuzz.TARGETS)
+    part.add_argument("file", type=Path, nargs="*", help="inputs; without any, the target's whole corpus")
+    part = proofs.add_parser(
+        "soak",
+        help="hours of mixed load and faults leave nothing behind, and lose no log line",
+        description="Run a gateway under mixed load, with faults of clients and upstreams.",
+    )
+    part.add_argument("--minutes", type=float, default=60, metavar="N", help="default 60")
+    part = proofs.add_parser(
+        "bodies",
+        help="large bodies and stalled clients take no memory",
+        description="Send large bodies both ways through a gateway, and measure its memory.",
+    )
+    part.add_argument("--megabytes", type=int, default=500, metavar="N", help="each way; default 500")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

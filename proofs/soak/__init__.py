@@ -1,0 +1,1 @@
+"""A gateway process under mixed load, watched from outside."""
