@@ -7,7 +7,11 @@ venv() {
         echo "Ferryman needs Python 3.11 or newer as python3; set PYTHON to one, or: apt-get install python3" >&2
         exit 1
     fi
+    # Not that of an activated .venv, which is about to be removed.
+    python="$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || debian_packages python3-venv
+    exec 9> .venv.lock
+    flock 9 # two scripts that start at once would both build it
     local stamp
     stamp="$(cat pyproject.toml constraints.txt | cksum) $("$python" -V)"
     if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
@@ -19,6 +23,7 @@ venv() {
             --no-build-isolation --editable '.[simulator]' --group dev
         echo "$stamp" > .venv/stamp
     fi
+    exec 9>&-
     PATH="$PWD/.venv/bin:$PATH"
     export PATH
 }
