@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
     method: bytes
     target: bytes
-    block: bytes
+    fields: bytes
     body: bytes
     complete: bool
 
@@ -177,7 +177,7 @@ class Play:
     def _seen(self, handler: Recorder) -> Seen:
         request = handler.request
         return Seen(
-            request.method, request.target, request.fields.block, bytes(handler.body), request.complete
+            request.method, request.target, request.fields.kept, bytes(handler.body), request.complete
         )
 
 

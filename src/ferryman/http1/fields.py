@@ -40,7 +40,7 @@ class Fields(msgspec.Struct, gc=False):
     """The header lines of a message. A Struct, since its constructor runs in C.
 
     Attributes:
-        block: all lines, each behind a CRLF.
+        block: all lines, each behind a CRLF; of a repeated head with the length of the first one.
         kept: those that are passed on, in order.
         found: the value of each watched or dropped header, by its name in lower case; the last if
             it is repeated.

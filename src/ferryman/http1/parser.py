@@ -47,6 +47,7 @@ class RequestParser:
     """
 
     __slots__ = (
+        "_counted",
         "_ended",
         "_events",
         "_head_bytes",
@@ -73,6 +74,7 @@ class RequestParser:
         self._upgrade: bytes | None = None  # a head whose offer to change the protocol is declined
         self.unread = b""  # the head, as far as it has come
         self._left = 0  # bytes of the body still to come; 0 in the head
+        self._counted = False  # llhttp does not see this body
         self._tail = b""  # of a chunked body: the last bytes, in which its end may have begun
         self._pieces: list[bytes] = []  # what one read brings of a chunked body
         self._quiet_bytes = 0  # read of a chunked body without content: sizes, extensions, trailers
@@ -112,6 +114,10 @@ class RequestParser:
             raise MethodNotAllowed("CONNECT is not served here; send plain HTTP/1.1.") from error
         except httptools.HttpParserError as error:
             raise _refusal_of(error) from error
+        except RelayError:
+            raise
+        except Exception as error:
+            raise _own_mistake(error) from error
         return at
 
     def _feed_head(self, data: bytes, at: int) -> int:
@@ -125,9 +131,25 @@ class RequestParser:
             end = len(data)
         if end - at > self._head_bytes:
             raise head_too_large(self._head_bytes)
-        self.unread = data[at:end]
-        self._feed_head_bytes(self.unread)
+        head = data[at:end]
+        again = self._repeated.read(head) if self._repeated is not None else None
+        if again is not None and not again.chunked:
+            self._take_again(again)
+        else:
+            self.unread = head
+            self._feed_head_bytes(head)
         return end
+
+    def _take_again(self, request: Request) -> None:
+        """Take a request whose head llhttp has taken before on this connection, all but the body's length.
+
+        Nothing in it is left to judge, so llhttp does not see the request at all.
+        """
+        self._counted = True
+        self._left = request.length or 0
+        self._events.on_request(request)
+        if not self._left:
+            self._complete(keep_alive=True)  # as after the first: otherwise there would be no second
 
     def _pass_blank_lines(self, data: bytes, at: int) -> int:
         at = _BLANK_LINES.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too
@@ -171,7 +193,13 @@ class RequestParser:
         """Feed up to the end of a body of known length; where that is."""
         end = min(at + self._left, len(data))
         self._left -= end - at
-        self._llhttp.feed_data(data if end - at == len(data) else data[at:end])
+        part = data if end - at == len(data) else data[at:end]
+        if not self._counted:
+            self._llhttp.feed_data(part)
+            return end
+        self._events.on_body(part)
+        if not self._left:
+            self._complete(keep_alive=True)
         return end
 
     def _feed_chunks(self, data: bytes, at: int) -> int:
@@ -214,10 +242,9 @@ class RequestParser:
             self._upgrade = self.unread
             return
         head, self.unread = self.unread, b""
-        request = self._repeated.read(head) if self._repeated is not None else None
-        if request is None:
-            request = read_head(head, self._reader)
-            self._repeated = RepeatedHead(head, request)
+        request = read_head(head, self._reader)
+        self._repeated = RepeatedHead(head, request)
+        self._counted = False
         self._left = _CHUNKED if request.chunked else request.length or 0
         self._events.on_request(request)
 
@@ -233,10 +260,12 @@ class RequestParser:
         if self.unread:
             return  # of a head that `on_headers_complete` has not taken
         self._hand_on()
+        self._tail = b""
+        self._complete(keep_alive=self._llhttp.should_keep_alive())
+
+    def _complete(self, *, keep_alive: bool) -> None:
         self._ended = True
         self._left = 0
-        self._tail = b""
-        keep_alive = self._llhttp.should_keep_alive()
         if not keep_alive:
             self._stopped = True
         self._events.on_request_complete(keep_alive=keep_alive)
@@ -247,6 +276,10 @@ def _refusal_of(error: httptools.HttpParserError) -> RelayError:
     if isinstance(cause, RelayError):
         return cause
     if isinstance(error, httptools.HttpParserCallbackError):
-        log.error("request failed", exc_info=cause)
-        return InternalError("Ferryman failed at this request; its log says where.")
+        return _own_mistake(cause)
     return InvalidRequest(f"The request is not valid HTTP/1.1: {error}.")
+
+
+def _own_mistake(error: BaseException | None) -> InternalError:
+    log.error("request failed", exc_info=error)
+    return InternalError("Ferryman failed at this request; its log says where.")

@@ -114,7 +114,7 @@ def head_too_large(head_bytes: int) -> HeadTooLarge:
 
 
 class RepeatedHead:
-    """Recognises the head that a client has sent before on its connection.
+    """Recognises the head that a client has sent before on its connection, and that llhttp has taken.
 
     Clients send one head again and again, and only the length of the body changes. Two comparisons
     tell that, at a fifteenth of the cost of reading the head anew.
@@ -135,7 +135,10 @@ class RepeatedHead:
         self._request = request
 
     def read(self, head: bytes) -> Request | None:
-        """The request whose head is `head`, which llhttp has taken; `None` if it is another one."""
+        """The request whose head is `head`, `None` if it is another one.
+
+        Whoever got a request may take `head` for checked: only the digits of a length are new in it.
+        """
         before, after = self._before, self._after
         if not (head.startswith(before) and head.endswith(after)):
             return None
@@ -143,7 +146,7 @@ class RepeatedHead:
         number = head[len(before) : len(head) - len(after)].strip(b" \t")
         length: int | None = None
         if request.length is not None:
-            if not number.isdigit():
+            if not number.isdigit() or len(number) > _MAX_LENGTH_DIGITS:
                 return None
             length = int(number)
         elif number:
