@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ferryman.ledger.records import Opened, Seen
+from ferryman.ledger.records import Opened, Seen, Value
 from ferryman.ledger.replay import NO_END, Replay
 from ferryman.model import Ended, Entry, Usage
 from tests.support.journal import NOW, entry, opened, seen
@@ -14,9 +14,9 @@ def test_closed_exchange_is_its_entry_and_is_forgotten() -> None:
     replay = Replay()
     assert replay.feed(opened(1)) is None
     assert replay.feed(seen(1)) is None
-    assert len(replay.live) == 1
+    assert [one.opened for one in replay.live] == [opened(1)]
     assert replay.feed(entry(1)) == entry(1)
-    assert replay.live == ()
+    assert not replay.live
     assert replay.finish(NOW) == []
 
 
@@ -52,7 +52,7 @@ def test_second_attempt_replaces_the_first_and_keeps_what_was_seen() -> None:
 def test_records_whose_opening_is_unknown_do_no_harm() -> None:
     replay = Replay()
     assert replay.feed(seen(1)) is None
-    assert replay.live == ()
+    assert not replay.live
     assert replay.feed(entry(1)) == entry(1)
 
 
@@ -63,7 +63,7 @@ def test_clock_that_went_back_makes_no_negative_duration() -> None:
 
 
 def test_the_same_records_give_the_same_entries() -> None:
-    records = [opened(1), opened(2), seen(2), entry(1), opened(3)]
+    records: list[Value] = [opened(1), opened(2), seen(2), entry(1), opened(3)]
     runs = []
     for _ in range(2):
         replay = Replay()

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from ferryman.errors import JournalUnwritable
-from ferryman.ledger import writer as writing
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
-from ferryman.ledger.format import MAX_PAYLOAD_BYTES, SEGMENT_BYTES, VERSION, segment_header
+from ferryman.ledger.format import MAX_PAYLOAD_BYTES, SEGMENT_BYTES, VERSION
 from ferryman.ledger.segment import ProblemKind, last_of
 from ferryman.ledger.sync import Syncer
 from ferryman.ledger.writer import JournalWriter
@@ -140,9 +140,7 @@ def test_journal_of_another_version_is_not_written_on(directory: Path, clock: He
     path = segment_path(directory, 1)
     data = bytearray(path.read_bytes())
     data[8] = VERSION + 1
-    data[SEGMENT_BYTES - 4 :] = writing.frame.__globals__["crc32"](bytes(data[: SEGMENT_BYTES - 4])).to_bytes(
-        4, "little"
-    )
+    data[SEGMENT_BYTES - 4 :] = crc32(data[: SEGMENT_BYTES - 4]).to_bytes(4, "little")
     path.write_bytes(data)
     with pytest.raises(JournalUnwritable, match=f"version `{VERSION + 1}`"):
         JournalWriter(directory, clock)
@@ -162,9 +160,9 @@ def test_full_disk_keeps_what_ended_and_writes_it_later(directory: Path) -> None
     written, retained, told = json.loads(done.stdout.splitlines()[-1])
     assert len(written) > 10
     assert told["size"] < 20_000, "the torn record was cut off"
-    assert "cannot be written" in told["problem"]
+    assert "bytes were written; is the disk full?" in told["problem"], "a part of the record was written"
     assert told["again"].startswith("The journal in")
-    assert "File too large" in told["and again"], "a second later it was tried again"
+    assert "of 4116 bytes" in told["and again"], "a second later it was tried again"
     assert not told["tried"]
     assert not told["too early"]
     assert told["retained"] == len(retained) == 11
@@ -200,10 +198,8 @@ def test_retained_entries_are_bounded_and_the_lost_are_counted(
     clock.seconds += 1
     assert failing.recover()
     assert failing.closed(entry("after"))
-    failing.close = lambda: None  # type: ignore[method-assign]  # the fixture's
-    JournalWriter.close(failing)
     store = Store(directory)
-    store.finish()
+    store.catch_up()
     assert list(store.entries) == ["before", *map(str, range(7)), "after"]
     assert [problem.size for problem in store.problems if problem.kind is ProblemKind.MISSING] == [3]
 
@@ -274,4 +270,3 @@ def test_interrupted_exchanges_of_a_former_process_are_settled(directory: Path, 
     store.finish()
     assert list(store.entries) == ["1", "2"]
     assert store.repeated == []
-    assert segment_header  # the format's own tests are elsewhere

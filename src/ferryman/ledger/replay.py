@@ -43,7 +43,7 @@ class Replay:
             return value
         one = self._live.get(value.id)
         if isinstance(value, Opened):
-            self._live[value.id] = Live(value, one and one.usage)
+            self._live[value.id] = Live(value, one.usage if one is not None else None)
         elif one is not None:  # else its `open` could not be read; the close will tell all the same
             usage = one.usage.updated(value.usage) if one.usage is not None else value.usage
             self._live[value.id] = Live(one.opened, usage)

@@ -206,24 +206,26 @@ class Tail:
         if header.starts:  # what the process before had left open
             self._entries += self._replay.finish(header.created_at)
             self._carried = ()
-        self._expect(header.first_sequence, 0)
+        self._expect(header.first_sequence, SEGMENT_BYTES)
         self._sequence = header.first_sequence - 1
 
     def _take(self, found: Frame) -> None:
         """Take a record into the batch."""
+        reader = self._reader
         size = FRAME_BYTES + len(found.payload)
+        offset = reader.offset - size if reader is not None else 0
         before = self._is_before()
         if found.sequence <= self._within:
-            self._note(ProblemKind.REPEATED, size, size)
+            self._note(ProblemKind.REPEATED, offset, size)
             return
         self._within = found.sequence
         if not before:
-            self._expect(found.sequence, size)
+            self._expect(found.sequence, offset)
             self._sequence = found.sequence
         try:
             value = decode(found.kind, found.payload)
         except ValueError:  # as all errors of msgspec are
-            self._note(ProblemKind.UNDECODABLE, size, 1)
+            self._note(ProblemKind.UNDECODABLE, offset, 1)
             return
         entry = self._replay.feed(value) if value is not None else None
         if entry is not None and not before:
@@ -240,18 +242,15 @@ class Tail:
             self._finished = False
             self._replay = Replay()
 
-    def _expect(self, sequence: int, back_bytes: int) -> None:
-        """The next record should be the one behind that read last."""
+    def _expect(self, sequence: int, offset: int) -> None:
+        """The record at `offset` should be the one behind that read last."""
         missing = sequence - self._sequence - 1
         if missing > 0:
-            self._note(ProblemKind.MISSING, back_bytes, missing)
+            self._note(ProblemKind.MISSING, offset, missing)
 
-    def _note(self, kind: ProblemKind, back_bytes: int, size: int) -> None:
-        """Tell of a problem that begins `back_bytes` before where the reader stands."""
-        reader = self._reader
-        if reader is not None and not self._is_before():
-            offset = max(0, reader.offset - back_bytes)
-            self._problems.append(Problem(kind, reader.number, offset, size))
+    def _note(self, kind: ProblemKind, offset: int, size: int) -> None:
+        if not self._is_before():
+            self._problems.append(Problem(kind, self._segment, offset, size))
 
     def _checkpoint(self) -> Checkpoint:
         reader = self._reader

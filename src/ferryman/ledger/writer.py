@@ -223,7 +223,7 @@ class JournalWriter:
         try:
             written = os.write(self._file, data)
             if written != len(data):
-                raise OSError(f"{written} of {len(data)} bytes were written")  # noqa: TRY301  # as any other failure
+                raise OSError(f"{written} of {len(data)} bytes were written; is the disk full?")  # noqa: TRY301  # as any other failure
         except OSError:
             self._cut()
             raise
