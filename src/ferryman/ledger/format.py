@@ -27,6 +27,7 @@ VERSION = 1
 
 MARK = b"\n\xffJ"
 _REST = struct.Struct("<BIQ")
+_REST_BYTES = _REST.size
 _FRAME = struct.Struct("<3sIBIQ")
 FRAME_BYTES = _FRAME.size
 
@@ -62,6 +63,10 @@ class Frame(NamedTuple):
     sequence: int
     payload: bytes
     end: int
+
+
+_frame = Frame._make
+"""Takes half the time of the constructor."""
 
 
 class Defect(enum.Enum):
@@ -101,20 +106,19 @@ def frame(kind: int, sequence: int, payload: bytes) -> bytes:
 
 def look(data: bytes, at: int) -> Frame | Defect:
     """The record at `at`."""
-    here = data[at : at + len(MARK)]
-    if len(data) - at < FRAME_BYTES:
-        return Defect.INCOMPLETE if MARK.startswith(here) else Defect.BROKEN
-    _, crc, kind, length, sequence = _FRAME.unpack_from(data, at)
-    if here != MARK or length > MAX_PAYLOAD_BYTES:
-        return Defect.BROKEN
     start = at + FRAME_BYTES
+    if start > len(data):
+        return Defect.INCOMPLETE if MARK.startswith(data[at : at + len(MARK)]) else Defect.BROKEN
+    mark, crc, kind, length, sequence = _FRAME.unpack_from(data, at)
+    if mark != MARK or length > MAX_PAYLOAD_BYTES:
+        return Defect.BROKEN
     end = start + length
     if end > len(data):
         return Defect.INCOMPLETE
     payload = data[start:end]
-    if crc32(payload, crc32(data[start - _REST.size : start])) != crc:
+    if crc32(payload, crc32(data[start - _REST_BYTES : start])) != crc:
         return Defect.BROKEN
-    return Frame(kind, sequence, payload, end)
+    return _frame((kind, sequence, payload, end))
 
 
 def resync(data: bytes, at: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -43,9 +44,12 @@ Value = Opened | Seen | Entry
 encode = msgspec.json.Encoder().encode
 """The payload of a value."""
 
-_OPENED = msgspec.json.Decoder(Opened)
-_SEEN = msgspec.json.Decoder(Seen)
-_CLOSED = msgspec.json.Decoder(Entry)
+_DECODERS: dict[int, Callable[[bytes], Value | None]] = {
+    OPENED: msgspec.json.Decoder(Opened).decode,
+    SEEN: msgspec.json.Decoder(Seen).decode,
+    CLOSED: msgspec.json.Decoder(Entry).decode,
+    PROBE: lambda _: None,
+}
 
 
 def decode(kind: int, payload: bytes) -> Value | None:
@@ -54,12 +58,8 @@ def decode(kind: int, payload: bytes) -> Value | None:
     Raises:
         ValueError: it is of a kind, or a shape, that is not known here.
     """
-    if kind == CLOSED:
-        return _CLOSED.decode(payload)
-    if kind == OPENED:
-        return _OPENED.decode(payload)
-    if kind == SEEN:
-        return _SEEN.decode(payload)
-    if kind == PROBE:
-        return None
-    raise ValueError(f"unknown kind of record: `{kind}`")
+    try:
+        decoder = _DECODERS[kind]
+    except KeyError:
+        raise ValueError(f"unknown kind of record: `{kind}`") from None
+    return decoder(payload)

@@ -91,6 +91,7 @@ class Tail:
         self._sequence = self._from.sequence  # of the last record, read now or before the checkpoint
         self._within = 0  # the same, within the segment
         self._finished = self._from.finished  # and what was open at the checkpoint is still in `_replay`
+        self._beyond = False  # the checkpoint, for good
         # Of the batch that is being made:
         self._entries: list[Entry] = []
         self._problems: list[Problem] = []
@@ -149,17 +150,22 @@ class Tail:
         caught_up = False
         for _ in range(max_records):
             found = self._next(last)
-            if found is None:
-                caught_up = True
-                break
             if isinstance(found, Frame):
                 self._take(found)
+            elif found is None:
+                caught_up = True
+                break
             elif not self._is_before():
                 self._problems.append(found)
         return Batch(self._entries, self._checkpoint(), self._problems, caught_up)
 
     def _next(self, last: int | None) -> Frame | Problem | None:
         """The next of what is in the segments, with the step from one to the next."""
+        reader = self._reader
+        if reader is not None and reader.header is not None and self._segment != last:
+            found = reader.next(sealed=False)  # nearly always there is one
+            if found is not None:
+                return found
         while True:
             sealed = self._segment == last
             found = self._step(sealed=sealed)
@@ -211,30 +217,34 @@ class Tail:
 
     def _take(self, found: Frame) -> None:
         """Take a record into the batch."""
-        reader = self._reader
-        size = FRAME_BYTES + len(found.payload)
-        offset = reader.offset - size if reader is not None else 0
+        kind, sequence, payload, _ = found
         before = self._is_before()
-        if found.sequence <= self._within:
-            self._note(ProblemKind.REPEATED, offset, size)
+        if sequence <= self._within:
+            self._note(ProblemKind.REPEATED, self._start(payload), FRAME_BYTES + len(payload))
             return
-        self._within = found.sequence
+        self._within = sequence
         if not before:
-            self._expect(found.sequence, offset)
-            self._sequence = found.sequence
+            if sequence != self._sequence + 1:
+                self._expect(sequence, self._start(payload))
+            self._sequence = sequence
         try:
-            value = decode(found.kind, found.payload)
+            value = decode(kind, payload)
         except ValueError:  # as all errors of msgspec are
-            self._note(ProblemKind.UNDECODABLE, offset, 1)
+            self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
             return
         entry = self._replay.feed(value) if value is not None else None
         if entry is not None and not before:
             self._entries.append(entry)
 
+    def _start(self, payload: bytes) -> int:
+        """Where the record with `payload` begins, which was read last."""
+        return 0 if self._reader is None else self._reader.offset - FRAME_BYTES - len(payload)
+
     def _is_before(self) -> bool:
         """Whether what was read last belongs to a batch before the checkpoint."""
-        reader = self._reader
-        return reader is None or (reader.number == self._from.segment and reader.offset <= self._from.offset)
+        if not self._beyond and (reader := self._reader) is not None:
+            self._beyond = (reader.number, reader.offset) > (self._from.segment, self._from.offset)
+        return not self._beyond
 
     def _pass_checkpoint(self) -> None:
         """All up to the checkpoint has been read again."""
