@@ -2,6 +2,8 @@
 
     FerrymanError                      status  error.type              retried by clients
     ├── SettingsError                  (exit 2, before anything listens)
+    ├── JournalUnwritable              (`on_ledger_failure` decides what a client sees)
+    ├── JournalUnreadable              (of another version; the journal waits)
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── NotFound                   404     not_found_error         no
@@ -36,6 +38,14 @@ class SettingsError(FerrymanError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class JournalUnwritable(FerrymanError):
+    """The journal cannot be written: a full disk, a directory that is not ours, a second writer."""
+
+
+class JournalUnreadable(FerrymanError):
+    """The journal, or the place where its reading stopped, is not one that can be read here."""
 
 
 class RelayError(FerrymanError):

@@ -19,6 +19,7 @@ class Ended(enum.StrEnum):
     CLIENT_GONE = "client_gone"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
+    INTERRUPTED = "interrupted"  # its worker died; made from what the journal had of it
 
 
 class CacheCreation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

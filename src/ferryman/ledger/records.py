@@ -1,0 +1,65 @@
+"""What is in a journal: an exchange has opened, its input was seen, it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from ferryman.ledger.format import CLOSED, OPENED, PROBE, SEEN
+from ferryman.model import Entry, Usage
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What is known of an exchange when its request goes upstream; the fields are those of `Entry`.
+
+    A further attempt is opened again, under the same id.
+    """
+
+    id: str
+    started_at: datetime
+    method: str
+    path: str
+    attempts: int
+    request_bytes: int = 0
+    stream: bool = False
+    principal: str | None = None
+    credential: str | None = None
+    client_address: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What `message_start` has told of the exchange `id`."""
+
+    id: str
+    usage: Usage
+
+
+Value = Opened | Seen | Entry
+"""What a record holds; an `Entry` is an exchange that is closed."""
+
+encode = msgspec.json.Encoder().encode
+"""The payload of a value."""
+
+_DECODERS: dict[int, Callable[[bytes], Value | None]] = {
+    OPENED: msgspec.json.Decoder(Opened).decode,
+    SEEN: msgspec.json.Decoder(Seen).decode,
+    CLOSED: msgspec.json.Decoder(Entry).decode,
+    PROBE: lambda _: None,
+}
+
+
+def decode(kind: int, payload: bytes) -> Value | None:
+    """The value of a record, `None` for a probe.
+
+    Raises:
+        ValueError: it is of a kind, or a shape, that is not known here.
+    """
+    try:
+        decoder = _DECODERS[kind]
+    except KeyError:
+        raise ValueError(f"unknown kind of record: `{kind}`") from None
+    return decoder(payload)

@@ -1,0 +1,77 @@
+"""From records to entries, pure: what was closed, and what never will be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from ferryman.ledger.records import Opened, Value
+from ferryman.model import Ended, Entry, Usage
+
+NO_END = "the worker ended before the exchange did"
+"""The `error` of an interrupted exchange."""
+
+
+class Live(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """An exchange that is not closed, as far as it was told of."""
+
+    opened: Opened
+    usage: Usage | None = None
+
+
+class Replay:
+    """The exchanges of one worker that are open. The same records give the same entries again."""
+
+    def __init__(self, live: Iterable[Live] = ()) -> None:
+        """Go on with the exchanges of `live`."""
+        self._live = {one.opened.id: one for one in live}  # bounded by what the worker relays at once
+
+    def __repr__(self) -> str:
+        return f"<Replay {len(self._live)} open>"
+
+    @property
+    def live(self) -> tuple[Live, ...]:
+        """The exchanges that are not closed."""
+        return tuple(self._live.values())
+
+    def feed(self, value: Value) -> Entry | None:
+        """Take the next record; the entry that it closes."""
+        if isinstance(value, Entry):
+            self._live.pop(value.id, None)
+            return value
+        one = self._live.get(value.id)
+        if isinstance(value, Opened):
+            self._live[value.id] = Live(value, one.usage if one is not None else None)
+        elif one is not None:  # else its `open` could not be read; the close will tell all the same
+            usage = one.usage.updated(value.usage) if one.usage is not None else value.usage
+            self._live[value.id] = Live(one.opened, usage)
+        return None
+
+    def finish(self, now: float) -> list[Entry]:
+        """The worker is dead: an entry for each exchange that is still open, which then is not any more.
+
+        Args:
+            now: Unix time in seconds; an interrupted exchange lasted until then at most.
+        """
+        entries = [interrupted(one, now) for one in self._live.values()]
+        self._live.clear()
+        return entries
+
+
+def interrupted(one: Live, now: float) -> Entry:
+    """The entry of an exchange that its worker did not live to close."""
+    opened = one.opened
+    known = {name: getattr(opened, name) for name in opened.__struct_fields__}
+    return Entry(
+        **known,
+        ended=Ended.INTERRUPTED,
+        error=NO_END,
+        duration_seconds=round(
+            max(0.0, (datetime.fromtimestamp(now, UTC) - opened.started_at).total_seconds()), 6
+        ),
+        response_bytes=0,
+        usage=one.usage,
+        usage_complete=False,
+    )

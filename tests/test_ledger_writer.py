@@ -1,0 +1,272 @@
+"""The writer of the journal: files, numbers, failures of a real disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from ferryman.errors import JournalUnwritable
+from ferryman.ledger.files import is_written, segment_numbers, segment_path
+from ferryman.ledger.format import MAX_PAYLOAD_BYTES, SEGMENT_BYTES, VERSION
+from ferryman.ledger.segment import ProblemKind, last_of
+from ferryman.ledger.sync import Syncer
+from ferryman.ledger.writer import JournalWriter
+from ferryman.model import Ended
+from tests.support.gateway import HeldClock
+from tests.support.journal import Store, entry, opened, seen
+
+DEADLINE_SECONDS = 30
+
+# The disk is full where RLIMIT_FSIZE says so: the failing writes are the kernel's.
+FULL_DISK = """
+import json, resource, sys
+from pathlib import Path
+from ferryman.errors import JournalUnwritable
+from ferryman.ledger.writer import JournalWriter
+from tests.support.gateway import HeldClock
+from tests.support.journal import entry, opened
+
+clock = HeldClock()
+writer = JournalWriter(Path(sys.argv[1]), clock)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+written, retained, told = [], [], {}
+number = 0
+while writer.healthy:
+    number += 1
+    (written if writer.closed(entry(number)) else retained).append(str(number))
+told["size"] = Path(sys.argv[1], "00000001.jnl").stat().st_size
+told["problem"] = writer.problem
+for one in ("again", "and again"):
+    try:
+        writer.opened(opened("refused"))
+    except JournalUnwritable as error:
+        told[one] = str(error)
+    clock.seconds += 1
+    told["tried"] = writer.recover()
+for number in range(1000, 1010):
+    assert not writer.closed(entry(number))
+    retained.append(str(number))
+told["retained"] = writer.retained
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+told["too early"] = writer.recover()
+clock.seconds += 1
+told["recovered"] = writer.recover()
+told["healthy"] = [writer.healthy, writer.problem, writer.retained, writer.lost]
+writer.opened(opened("later"))
+writer.closed(entry("later"))
+writer.close()
+print(json.dumps([written, retained, told]))
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "journal" / "w1"
+
+
+@contextlib.contextmanager
+def journal(directory: Path, clock: HeldClock, **options: float) -> Iterator[JournalWriter]:
+    writer = JournalWriter(directory, clock, **options)  # type: ignore[arg-type]  # the size is an int
+    yield writer
+    writer.close()
+
+
+def test_what_is_written_is_read(directory: Path, clock: HeldClock) -> None:
+    store = Store(directory)
+    with journal(directory, clock) as writer:
+        writer.opened(opened(1))
+        writer.seen(seen(1))
+        assert store.read().entries == []
+        assert store.opened_tail().live == 1
+        assert writer.closed(entry(1))
+        assert store.read().entries == [entry(1)]
+    store.finish()
+    assert list(store.entries.values()) == [entry(1)]
+    assert store.problems == []
+    assert "JournalWriter 1" in repr(writer)
+
+
+def test_every_process_begins_a_segment_and_numbers_go_on(directory: Path, clock: HeldClock) -> None:
+    for number in range(3):
+        before = {path: path.read_bytes() for path in directory.glob("*")}
+        with journal(directory, clock) as writer:
+            writer.closed(entry(number))
+        assert {path: path.read_bytes() for path in before} == before
+    assert last_of(directory) == (3, 3)
+    store = Store(directory)
+    store.finish()
+    assert (list(store.entries), store.problems) == (["0", "1", "2"], [])
+
+
+def test_segment_of_its_size_is_followed_by_the_next(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock, segment_bytes=1000) as writer:
+        for number in range(20):
+            writer.closed(entry(number))
+    numbers = segment_numbers(directory)
+    assert len(numbers) > 3
+    sizes = [segment_path(directory, number).stat().st_size for number in numbers]
+    assert all(1000 <= size < 2000 for size in sizes[:-1])
+    store = Store(directory)
+    store.finish()
+    assert (list(store.entries), store.problems) == ([str(number) for number in range(20)], [])
+
+
+def test_directory_belongs_to_one_process(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock):
+        assert is_written(directory)
+        with pytest.raises(JournalUnwritable, match="another process writes it"):
+            JournalWriter(directory, clock)
+    assert not is_written(directory)
+
+
+def test_directory_that_cannot_be_made_is_told(tmp_path: Path, clock: HeldClock) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(JournalUnwritable, match=r"The journal in `.*/file/w1` cannot be written"):
+        JournalWriter(tmp_path / "file" / "w1", clock)
+
+
+def test_journal_of_another_version_is_not_written_on(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock):
+        pass
+    path = segment_path(directory, 1)
+    data = bytearray(path.read_bytes())
+    data[8] = VERSION + 1
+    data[SEGMENT_BYTES - 4 :] = crc32(data[: SEGMENT_BYTES - 4]).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(JournalUnwritable, match=f"version `{VERSION + 1}`"):
+        JournalWriter(directory, clock)
+    assert not is_written(directory)
+
+
+def test_full_disk_keeps_what_ended_and_writes_it_later(directory: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    written, retained, told = json.loads(done.stdout.splitlines()[-1])
+    assert len(written) > 10
+    assert told["size"] < 20_000, "the torn record was cut off"
+    assert "bytes were written; is the disk full?" in told["problem"], "a part of the record was written"
+    assert told["again"].startswith("The journal in")
+    assert "of 4116 bytes" in told["and again"], "a second later it was tried again"
+    assert not told["tried"]
+    assert not told["too early"]
+    assert told["retained"] == len(retained) == 11
+    assert told["recovered"]
+    assert told["healthy"] == [True, "", 0, 0]
+    store = Store(directory)
+    store.finish()
+    assert list(store.entries) == [*written, *retained, "later"]
+    assert (store.problems, store.repeated) == ([], [])
+    assert done.stderr.count("journal not written") + done.stdout.count("journal not written") == 1
+
+
+@pytest.fixture
+def failing(directory: Path, clock: HeldClock) -> Iterator[JournalWriter]:
+    """A writer whose next segment cannot be begun: its name is taken by a directory."""
+    writer = JournalWriter(directory, clock, segment_bytes=1000)
+    segment_path(directory, 2).mkdir()
+    while writer.closed(entry("before")):
+        pass
+    yield writer
+    writer.close()
+
+
+def test_retained_entries_are_bounded_and_the_lost_are_counted(
+    failing: JournalWriter, directory: Path, clock: HeldClock
+) -> None:
+    pad = 1 << 20
+    for number in range(10):
+        assert not failing.closed(entry(number, pad=pad))
+    assert failing.retained == 8  # with "before", and 8 MiB of them
+    assert failing.lost == 3
+    segment_path(directory, 2).rmdir()
+    clock.seconds += 1
+    assert failing.recover()
+    assert failing.closed(entry("after"))
+    store = Store(directory)
+    store.catch_up()
+    assert list(store.entries) == ["before", *map(str, range(7)), "after"]
+    assert [problem.size for problem in store.problems if problem.kind is ProblemKind.MISSING] == [3]
+
+
+def test_retained_entries_are_written_at_the_end(failing: JournalWriter, directory: Path) -> None:
+    assert failing.retained == 1
+    segment_path(directory, 2).rmdir()
+    failing.closed(entry("last"))
+    assert failing.retained == 2
+
+
+def test_entry_beyond_all_bounds_is_lost_and_counted(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock) as writer:
+        assert not writer.closed(entry("big", pad=MAX_PAYLOAD_BYTES))
+        assert writer.closed(entry("small"))
+        assert (writer.lost, writer.healthy) == (1, True)
+    store = Store(directory)
+    store.finish()
+    assert list(store.entries) == ["small"]
+    assert store.kinds() == [ProblemKind.MISSING]
+
+
+def test_sync_happens_off_the_loop_and_only_when_written(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock, sync_seconds=0.0) as writer:
+        writer.closed(entry(1))
+        assert writer.healthy
+        assert writer.sync_failures == 0
+
+
+def test_failed_sync_is_told_and_tried_again(tmp_path: Path) -> None:
+    """A pipe cannot be synced (EINVAL): a real failure."""
+    directory = os.open(tmp_path, os.O_RDONLY)
+    reading, writing_end = os.pipe()
+    syncer = Syncer(directory, 0.0)
+    syncer.created(writing_end)
+    while not syncer.failed:
+        pass
+    good = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    syncer.created(good)
+    while syncer.failed:
+        pass
+    assert syncer.failures >= 1
+    assert syncer.close()
+    for descriptor in (writing_end, good):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    os.close(directory)
+    os.close(reading)
+
+
+def test_interrupted_exchanges_of_a_former_process_are_settled(directory: Path, clock: HeldClock) -> None:
+    with journal(directory, clock) as writer:
+        writer.opened(opened(1))
+        writer.seen(seen(1))
+    store = Store(directory)
+    store.catch_up()
+    with journal(directory, clock) as writer:
+        writer.opened(opened(2))
+        store.catch_up()
+        assert list(store.entries) == ["1"]
+        settled = store.entries["1"]
+        assert (settled.ended, settled.usage, settled.usage_complete) == (
+            Ended.INTERRUPTED,
+            seen(1).usage,
+            False,
+        )
+        writer.closed(entry(2))
+    store.finish()
+    assert list(store.entries) == ["1", "2"]
+    assert store.repeated == []
