@@ -68,19 +68,28 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return msgspec.structs.replace(self, **changes)
 
 
+class Metadata(msgspec.Struct, frozen=True, gc=False):
+    """Anthropic's `metadata`."""
+
+    user_id: str | None = None
+
+
+ABSENT = msgspec.Raw()
+"""Stands for a field that is not there: msgspec has no optional `Raw`."""
+
+
 class Call(msgspec.Struct, frozen=True, gc=False):
     """The head fields of a JSON request that Ferryman reads; the rest is never parsed.
 
     Attributes:
-        user_id: that of `metadata`.
-        litellm_metadata: the JSON of it, which is meant for us, `None` if it is not there.
+        litellm_metadata: meant for us; as it came, or `ABSENT`.
     """
 
     model: str | None = None
     stream: bool | None = None
     max_tokens: int | None = None
-    user_id: str | None = None
-    litellm_metadata: bytes | None = None
+    metadata: Metadata | None = None
+    litellm_metadata: msgspec.Raw = ABSENT
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.http1.fields import Fields
-from ferryman.model import Call
+from ferryman.model import ABSENT, Call
 from ferryman.relay.values import Attribution
 from ferryman.wire.names import (
     AGENT,
@@ -36,7 +36,7 @@ MAX_NOTES_BYTES = 8_192
 """Of `spend_logs_metadata` as it came: it is kept with every record."""
 
 _NOBODY = Attribution()
-_ABSENT = frozenset({b"", b"null"})
+_NOTHING = frozenset({b"", b"null"})
 
 
 class _Ours(msgspec.Struct, gc=False):
@@ -80,15 +80,15 @@ def attribute(fields: Fields, call: Call) -> Attribution:
     said = fields.second_memo
     if not isinstance(said, Attribution):
         said = fields.second_memo = _of_headers(fields)
-    if call.user_id is None and call.litellm_metadata is None:
+    if call.metadata is None and call.litellm_metadata is ABSENT:
         return said
     ours = _ours(call.litellm_metadata)
     user = _user(ours.user)
     tags = _tags_of_body(ours.tags, dict.fromkeys(said.tags or ()))
     notes = said.spend_logs_metadata
-    if notes is None and (value := bytes(ours.spend_logs_metadata)) not in _ABSENT:
+    if notes is None and (value := bytes(ours.spend_logs_metadata)) not in _NOTHING:
         notes = _object(value, "`litellm_metadata.spend_logs_metadata`")
-    named, session_id = _of_user_id(call.user_id) if call.user_id else (None, None)
+    named, session_id = _of_user_id(call.metadata.user_id if call.metadata is not None else None)
     return Attribution(
         session_id=said.session_id or session_id,
         end_user=said.end_user or user or named,
@@ -125,13 +125,13 @@ def _of_headers(fields: Fields) -> Attribution:
     )
 
 
-def _of_user_id(user_id: str) -> tuple[str | None, str | None]:
+def _of_user_id(user_id: str | None) -> tuple[str | None, str | None]:
     """End user and session of `metadata.user_id`.
 
     Claude Code's names a session in it: taken whole, each session would be an end user of its own. Its
     account is empty where it has only a key. What is too long is cut, not refused: the field is Anthropic's.
     """
-    if user_id.startswith("{"):
+    if user_id is not None and user_id.startswith("{"):
         try:
             found = _decode_claude_code(user_id)
         except UNREADABLE:
@@ -143,8 +143,8 @@ def _of_user_id(user_id: str) -> tuple[str | None, str | None]:
     return _cut(user_id), None
 
 
-def _ours(litellm_metadata: bytes | None) -> _Ours:
-    if litellm_metadata is None or litellm_metadata in _ABSENT:
+def _ours(litellm_metadata: msgspec.Raw) -> _Ours:
+    if bytes(litellm_metadata) in _NOTHING:
         return _Ours()
     try:
         return _decode_ours(litellm_metadata)

@@ -169,7 +169,6 @@ class Exchange:
             self._forward()
 
     def _prepare(self, call: Call, text: Body) -> bool:
-        """Whether the request can go on; `text` is the body that `call` was read of, without its coding."""
         self.ready_at = self.line.clock.monotonic()
         self.call = call
         try:

@@ -10,7 +10,7 @@ import msgspec
 from ferryman.http1.client import Body
 from ferryman.http1.fields import pattern_of, without
 from ferryman.http1.request import DROPPED, Request
-from ferryman.model import Call
+from ferryman.model import ABSENT, Call
 from ferryman.relay.values import Route
 from ferryman.wire.edit import without_member
 from ferryman.wire.names import (
@@ -68,7 +68,7 @@ def edited(body: Body, call: Call) -> Body | None:
     Raises:
         InvalidRequest: it has more top-level fields than can be looked at.
     """
-    return None if call.litellm_metadata is None else without_member(body, "litellm_metadata")
+    return None if call.litellm_metadata is ABSENT else without_member(body, "litellm_metadata")
 
 
 def prepare(

@@ -7,66 +7,53 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from ferryman.errors import InvalidRequest
-from ferryman.model import Call
+from ferryman.model import ABSENT, Call, Metadata
 from ferryman.wire.edit import members, twice
 from ferryman.wire.usage import UNREADABLE
 
 MAX_METADATA_BYTES = 65_536
 """Of `litellm_metadata`; it is kept as long as the exchange lives."""
 
-MAX_USER_ID = 2_000
-"""Characters kept of `metadata.user_id`, for the same reason; Claude Code's have about 200."""
-
 
 class _Once:
-    """A field that may be set once.
+    """A field of `_Counted` that may be set once."""
 
-    msgspec sets the field of a dataclass for every key that names it, so a key that stands twice is
-    noticed on the way, however it is spelled; to look for it in all bytes would double the cost of reading.
-    """
-
-    __slots__ = ("_kept", "_name")
+    __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._kept = f"its_{name}"
 
     def __set__(self, head: object, value: object) -> None:
-        if getattr(head, self._kept) is not UNSET:
+        fields = head.__dict__
+        if self._name in fields:
             raise twice(self._name)
-        setattr(head, self._kept, value)
-
-
-class _Metadata(msgspec.Struct, gc=False):
-    user_id: str | None = None
-
-
-class _Kept:
-    """What stands in the fields that may be set once; `UNSET` where no key named them."""
-
-    its_model: str | UnsetType | None = UNSET
-    its_metadata: _Metadata | UnsetType | None = UNSET
-    its_litellm_metadata: msgspec.Raw | UnsetType = UNSET
+        fields[self._name] = value
 
 
 @dataclass(init=False, repr=False, eq=False)
-class _Head(_Kept):
+class _Counted:
+    """A `Call` for which a key that stands twice is an error.
+
+    msgspec sets the field of a dataclass for every key that names it, however the key is spelled; of a
+    Struct it keeps the last one and tells nothing. To look for a second key in all bytes would double
+    the cost of reading.
+    """
+
     model: str | None = _Once("model")  # type: ignore[assignment]
     stream: bool | None = None
     max_tokens: int | None = None
-    metadata: _Metadata | None = _Once("metadata")  # type: ignore[assignment]
+    metadata: Metadata | None = _Once("metadata")  # type: ignore[assignment]
     litellm_metadata: msgspec.Raw = _Once("litellm_metadata")  # type: ignore[assignment]
 
 
-_decode = msgspec.json.Decoder(_Head).decode
+_decode = msgspec.json.Decoder(_Counted).decode
 _DECODERS: dict[str, Callable[[bytes | bytearray], object]] = {
     "model": msgspec.json.Decoder(str | None).decode,
     "stream": msgspec.json.Decoder(bool | None).decode,
     "max_tokens": msgspec.json.Decoder(int | None).decode,
-    "metadata": msgspec.json.Decoder(_Metadata | None).decode,
+    "metadata": msgspec.json.Decoder(Metadata | None).decode,
     "litellm_metadata": msgspec.Raw,
 }
 _NOTHING = Call()
@@ -82,44 +69,37 @@ def read_call(body: bytes | bytearray) -> Call:
         InvalidRequest: `model`, `metadata` or `litellm_metadata` stands twice, or the last is too large.
     """
     try:
-        head = _decode(body)
+        call = Call(**_decode(body).__dict__)
     except (msgspec.ValidationError, RecursionError):
-        head = _salvaged(body)
+        call = _salvaged(body)
     except UNREADABLE:
         return _NOTHING
-    model = head.its_model
-    if model is UNSET:
-        model = None
-    if head.its_metadata is UNSET and head.its_litellm_metadata is UNSET:
-        return Call(model, head.stream, head.max_tokens)
-    metadata = head.its_metadata or None
-    user_id = metadata and metadata.user_id and metadata.user_id[:MAX_USER_ID]
-    return Call(model, head.stream, head.max_tokens, user_id, _ours(head.its_litellm_metadata))
+    return call if call.litellm_metadata is ABSENT else _with_ours(call)
 
 
-def _ours(raw: msgspec.Raw | UnsetType) -> bytes | None:
-    if raw is UNSET:
-        return None
-    if len(memoryview(raw)) > MAX_METADATA_BYTES:
+def _with_ours(call: Call) -> Call:
+    length = len(memoryview(call.litellm_metadata))
+    if length > MAX_METADATA_BYTES:
         raise InvalidRequest(f"`litellm_metadata` is larger than {MAX_METADATA_BYTES} bytes; shorten it.")
-    return bytes(raw)  # a `Raw` would hold the whole body
+    # What msgspec has found holds the whole body.
+    return msgspec.structs.replace(call, litellm_metadata=call.litellm_metadata.copy())
 
 
-def _salvaged(body: bytes | bytearray) -> _Head:
+def _salvaged(body: bytes | bytearray) -> Call:
     """The fields of a body in which one has a type that we don't know."""
-    head = _Head()
+    counted = _Counted()
     try:
         every = members(body)
     except UNREADABLE:
-        return head
+        return _NOTHING
     for name, _, start, end in every:
         if (decode := _DECODERS.get(name)) is not None:
             try:
                 value = decode(body[start:end])
             except UNREADABLE:
-                value = None
-            setattr(head, name, value)
-    return head
+                value = ABSENT if name == "litellm_metadata" else None
+            setattr(counted, name, value)
+    return Call(**counted.__dict__)
 
 
 def decoded(body: bytes | bytearray, coding: bytes, limit_bytes: int) -> bytes | None:
