@@ -22,6 +22,7 @@ from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.relay import respond
 from ferryman.relay.address import MAX_HOPS
+from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
 from ferryman.relay.forward import STALE_SECONDS
 from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
 from ferryman.relay.route import OWN_PATHS
@@ -30,14 +31,17 @@ from ferryman.settings_load import load
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
 from ferryman.telemetry.log import json_line, text_line
+from ferryman.wire.edit import MAX_MEMBERS
 from ferryman.wire.names import (
+    CHARGES,
     DEFAULT_VERSION,
     FORWARDED,
+    HINTS,
     OWN_CREDENTIALS,
-    SESSION,
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
+from ferryman.wire.request import MAX_METADATA_BYTES
 from tests.conftest import Bench
 
 ROOT = Path(__file__).parent.parent
@@ -174,7 +178,7 @@ def test_every_path_and_header_of_our_own_stands() -> None:
         "request-id"
     }
     read = first_cells(page, "## Request headers with a meaning")
-    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | {VERSION, SESSION, b"expect"}
+    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | HINTS | CHARGES | {VERSION, b"expect"}
     assert read == {name.decode() for name in looked_at}
 
 
@@ -186,6 +190,19 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     fronts = (ROOT / "docs" / "fronts.md").read_text("utf-8")
     assert f"At most {MAX_HOPS} addresses of a request are read." in fronts
     assert f"more than {MAX_HEADERS} lines" in (REFERENCE / "errors.md").read_text("utf-8")
+
+
+def test_bounds_of_attribution_are_those_of_the_code() -> None:
+    page = ROOT / "docs" / "attribution.md"
+    bounds = {row[0]: row[1] for row in rows_of(page, "## Bounds")}
+    assert list(bounds.values()) == [
+        f"{MAX_TAGS}",
+        f"{MAX_TEXT} characters",
+        f"{MAX_TEXT} characters",
+        f"{MAX_NOTES_BYTES:,} bytes of JSON",
+        f"{MAX_METADATA_BYTES:,} bytes",
+        f"{MAX_MEMBERS:,}",
+    ]
 
 
 def test_every_key_of_the_simulator_stands() -> None:

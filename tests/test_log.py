@@ -182,7 +182,10 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
     assert Entry.__struct_fields__ == (
         *("id", "started_at", "method", "path", "ended", "duration_seconds"),
         *("request_bytes", "response_bytes", "usage_complete", "attempts", "stream"),
-        *("principal", "credential", "client_address", "session_id", "model", "status", "error"),
+        *("principal", "credential", "client_address", "session_id"),
+        *("end_user", "tags", "spend_logs_metadata"),
+        *("agent_id", "parent_agent_id", "request_class", "agent_type"),
+        *("model", "status", "error"),
         "upstream_request_id",
         *("usage", "time_to_first_byte_seconds", "overhead_seconds"),
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferryman.model import CacheCreation, Call, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.model import CacheCreation, Call, Metadata, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.wire.request import read_call
 from ferryman.wire.usage import type_of_event, usage_of_answer, usage_of_event, usage_of_object
 
@@ -196,6 +196,9 @@ def test_invalid_text_elsewhere_costs_no_count() -> None:
         (b' \n{ "stream":false, "x":{"model":"n"}, "model":"m" }\r\n', Call("m", False, None)),
         (b'{"model":null}', Call()),
         (b'{"model":5}', Call()),
+        (b'{"stream":"yes","metadata":[],"model":"m","max_tokens":7}', Call("m", None, 7)),
+        (b'{"metadata":{"user_id":5},"model":"m"}', Call("m")),
+        (b'{"model":"m","metadata":{"user_id":"u","x":1}}', Call("m", metadata=Metadata("u"))),
         (b"[]", Call()),
         (b"", Call()),
         (b"\xff", Call()),

@@ -69,12 +69,28 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return msgspec.structs.replace(self, **changes)
 
 
+class Metadata(msgspec.Struct, frozen=True, gc=False):
+    """Anthropic's `metadata`."""
+
+    user_id: str | None = None
+
+
+ABSENT = msgspec.Raw()
+"""Stands for a field that is not there: msgspec has no optional `Raw`."""
+
+
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """The head fields of a JSON request that Ferryman reads; the rest is never parsed."""
+    """The head fields of a JSON request that Ferryman reads; the rest is never parsed.
+
+    Attributes:
+        litellm_metadata: meant for us; as it came, or `ABSENT`.
+    """
 
     model: str | None = None
     stream: bool | None = None
     max_tokens: int | None = None
+    metadata: Metadata | None = None
+    litellm_metadata: msgspec.Raw = ABSENT
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +114,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         path: without the query.
         client_address: the peer's, or the one that a trusted proxy names; `unix` for a Unix socket.
         session_id: Claude Code's.
+        end_user: whom the caller acted for.
+        tags: what the caller wants the cost to be counted under.
+        spend_logs_metadata: the caller's notes, each value as it came.
+        agent_id, parent_agent_id: Claude Code's, of the agent that called and of the one that started it.
+        request_class, agent_type: Claude Code's words for what the request is for, and for its agent.
         status: what the client was answered with.
         error: what went wrong, in one sentence.
         attempts: how often the upstream was asked.
@@ -125,6 +146,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     credential: str | None = None
     client_address: str | None = None
     session_id: str | None = None
+    end_user: str | None = None
+    tags: list[str] | None = None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+    request_class: str | None = None
+    agent_type: str | None = None
     model: str | None = None
     status: int | None = None
     error: str | None = None

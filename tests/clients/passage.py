@@ -13,6 +13,7 @@ from .tee import Message, Tee
 SERVER_KEY = "sk-ant-real"
 """The only credential that the simulator takes: whoever lets another one through gets a 401."""
 
+OURS = b'"litellm_metadata"'
 TOKEN_CLASSES = (
     "input_tokens",
     "output_tokens",
@@ -106,13 +107,15 @@ class Passage:
 def check(crossing: Crossing) -> None:
     """Assert what holds for every request that was relayed, and its answer and its log line."""
     sent, recorded, received, entry = crossing.sent, crossing.recorded, crossing.received, crossing.entry
-    assert recorded.body == sent.body
+    assert is_body_of(sent, recorded)
     is_open = entry["principal"] == "open"
     expected = headers_of(sent, without=_HOP | _CREDENTIALS if is_open else _HOP)
-    mutations = "none"
+    mutations = []
     if not sent.values("anthropic-version"):
         expected.append(("anthropic-version", "2023-06-01"))
-        mutations = "anthropic-version"
+        mutations.append("anthropic-version")
+    if OURS in sent.body:
+        mutations.append("litellm_metadata")
     if is_open:
         expected.append(("x-api-key", SERVER_KEY))
     got = [(name.decode().lower(), value.decode()) for name, value in recorded.headers]
@@ -124,8 +127,17 @@ def check(crossing: Crossing) -> None:
     upstream = [(name.decode().lower(), value.decode()) for name, value in recorded.response_headers]
     passed = [pair for pair in headers_of(received, without=_HOP) if not pair[0].startswith("x-ferryman-")]
     assert passed == [pair for pair in upstream if pair[0] not in _HOP]
-    assert received.values("x-ferryman-mutations") == [mutations]
+    assert received.values("x-ferryman-mutations") == [", ".join(mutations) or "none"]
     check_entry(crossing)
+
+
+def is_body_of(sent: Message, recorded: Recorded) -> bool:
+    """Whether the upstream got what the client sent, but for the one field that is the gateway's."""
+    if OURS not in sent.body:
+        return sent.body == recorded.body
+    body = json.loads(sent.body)
+    del body["litellm_metadata"]
+    return bool(json.loads(recorded.body) == body)
 
 
 def check_codings(accepted: list[str], recorded: Recorded) -> None:
@@ -147,7 +159,7 @@ def check_entry(crossing: Crossing) -> None:
     assert entry["status"] == recorded.status
     assert entry["ended"] == "done"
     assert entry["attempts"] == 1
-    assert entry["request_bytes"] == len(recorded.body)
+    assert entry["request_bytes"] == len(sent.body)
     assert entry["response_bytes"] == len(recorded.response_body)
     assert [entry["upstream_request_id"]] == received.values("request-id")
     assert entry["credential"] == credential_kind(sent)
@@ -199,4 +211,4 @@ def tokens_of(usage: dict[str, Any]) -> dict[str, Any]:
 
 def _is_same(sent: Message, recorded: Recorded) -> bool:
     target = sent.target.removeprefix("/anthropic").encode()
-    return (target, sent.body) == (recorded.target, recorded.body)
+    return target == recorded.target and is_body_of(sent, recorded)

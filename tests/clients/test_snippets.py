@@ -84,6 +84,33 @@ def test_litellms_script_prints_a_message(passage: Passage, tmp_path: Path, envi
     assert crossing.recorded.header("x-api-key") == SERVER_KEY
 
 
+def test_litellms_curl_with_metadata_is_charged_to_its_user_and_tags(
+    passage: Passage, tmp_path: Path
+) -> None:
+    text = snippet("litellm_curl_metadata.sh", passage)
+    # The comment in its JSON, as it stands there, is none: no JSON parser takes it, LiteLLM's neither.
+    text = text.replace(" # track end-user/customer cost", "")
+    done = run_shell(text, tmp_path)
+    crossing = passage.crossing()
+    assert done.returncode == 0, done.stderr
+    assert "Hello, world" in json.loads(done.stdout)["content"][0]["text"]
+    assert crossing.entry["end_user"] == "test-user"
+    assert crossing.entry["tags"] == ["test-tag-1", "test-tag-2"]
+
+
+@both_generations
+def test_litellms_script_with_metadata_is_charged_to_its_user_and_tags(
+    passage: Passage, tmp_path: Path, environment: str
+) -> None:
+    done = run_python(snippet("litellm_sdk_metadata.py", passage), environment, tmp_path)
+    crossing = passage.crossing()
+    assert done.returncode == 0, done.stderr
+    assert "Hello, world" in done.stdout
+    assert crossing.entry["end_user"] == "test-user"
+    assert crossing.entry["tags"] == ["test-tag-1", "test-tag-2"]
+    assert crossing.recorded.json()["metadata"] == {"user_id": "test-user"}
+
+
 @both_generations
 @pytest.mark.parametrize(
     ("name", "said"), [("argo_sdk.py", "Hello, Claude!"), ("argo_sdk_stream.py", "Count from 1 to 10.")]

@@ -45,7 +45,7 @@ class Fields(msgspec.Struct, gc=False):
         found: the value of each watched or dropped header, by its name in lower case; the last if
             it is repeated.
         repeated: names of those that stand more than once.
-        memo: what a reader of these lines wants to find again when a client repeats its head.
+        memo, second_memo: what two readers of these lines want to find again when a client repeats its head.
     """
 
     block: bytes
@@ -53,6 +53,7 @@ class Fields(msgspec.Struct, gc=False):
     found: dict[bytes, bytes]
     repeated: list[bytes]
     memo: object = None
+    second_memo: object = None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of the watched header `name`, in order."""

@@ -5,6 +5,7 @@ which decides and does no I/O, and steps don't import each other:
 
     route         which path is relayed, which is ours, which is refused
     authenticate  whose request this is
+    attribute     whom it is charged to
     prepare       the request as the upstream gets it
     forward       one more try where nothing can be billed twice
     meter         usage out of the bytes going by

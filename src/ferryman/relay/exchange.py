@@ -19,17 +19,17 @@ from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
 from ferryman.model import Call, Ended, Principal
 from ferryman.relay import read
+from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import authenticate
 from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
-from ferryman.relay.prepare import prepare
-from ferryman.relay.record import ended_by, entry_of
+from ferryman.relay.prepare import edited, prepare
+from ferryman.relay.record import ended_by, entry_of, outcome
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
-from ferryman.relay.values import Route
+from ferryman.relay.values import Attribution, Route
 from ferryman.wire.names import CODING
-from ferryman.wire.request import read_call
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -47,11 +47,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "answered_at", "attempts", "body", "body_bytes", "body_limit", "call", "client",
-        "client_blocked", "client_gone", "deadline", "error", "head", "held_bytes", "id", "line", "meter",
-        "mutations", "overhead_seconds", "principal", "ready_at", "refusal", "request", "response_bytes",
-        "response_head", "route", "sent_at", "settled", "started", "started_at", "status", "streaming",
-        "upstream",
+        "answered", "answered_at", "attempts", "attribution", "body", "body_bytes", "body_limit", "call",
+        "client", "client_blocked", "client_gone", "deadline", "error", "head", "held_bytes", "id", "line",
+        "meter", "mutations", "overhead_seconds", "principal", "ready_at", "refusal", "request",
+        "response_bytes", "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
+        "streaming", "upstream",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -72,6 +72,7 @@ class Exchange:
         self.body_limit = 0
         self.held_bytes = 0  # what we have of `line.held_bytes`
         self.call = _NO_CALL
+        self.attribution: Attribution | None = None
         self.head = b""
         self.mutations = "none"
         self.upstream: ClientConnection | None = None
@@ -120,7 +121,7 @@ class Exchange:
         elif self.route.target:
             self._hold(data)
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: Body) -> None:
         line = self.line
         line.held_bytes += len(data)
         self.held_bytes += len(data)
@@ -131,8 +132,8 @@ class Exchange:
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
-            self._prepare()
-            self._connect()  # anew: a body that is under way cannot be sent again
+            if self._prepare(_NO_CALL, self.body):
+                self._connect()  # anew: a body that is under way cannot be sent again
 
     def _let_go(self) -> None:
         """Forget the request: nothing of it is sent again from here on."""
@@ -154,30 +155,36 @@ class Exchange:
     def _read_call(self) -> None:
         coding = self.request.fields.found.get(CODING)
         if not self.route.reads_call:
-            self._on_call(_NO_CALL)
+            self._on_call(_NO_CALL, self.body)
         elif coding is None:
-            self._on_call(read_call(self.body))
+            self._on_call(read.call_in(self.body), self.body)
         else:
-            reading = read.call_in_thread(self.body, coding, self.line.limits, self._on_call)
+            reading = read.call_aside(self.body, coding, self.line.limits, self._on_call)
             self.line.tasks.spawn(reading, "decode")
 
-    def _on_call(self, call: Call | RelayError) -> None:
+    def _on_call(self, call: Call | RelayError, text: Body) -> None:
         if isinstance(call, RelayError):
             self.fail(call)
-        elif not self.settled:  # the client may have left meanwhile
-            self.call = call
-            self._prepare()
+        elif not self.settled and self._prepare(call, text):  # the client may have left meanwhile
             self._forward()
 
-    def _prepare(self) -> None:
+    def _prepare(self, call: Call, text: Body) -> bool:
         self.ready_at = self.line.clock.monotonic()
-        found = self.route
-        # ── 3. admit: everybody may, until there are keys and budgets ──
-        # ── 4. prepare: the request as the upstream gets it ──
-        body_bytes = self.request.length if self.streaming else self.body_bytes
-        self.head, self.mutations = prepare(
-            self.request, found.target, body_bytes, self.line.face, codings=found.codings
-        )
+        self.call = call
+        try:
+            self.attribution = attribute(self.request.fields, call)
+            # ── 3. admit: everybody may, until there are keys and budgets ──
+            # ── 4. prepare: the request as the upstream gets it ──
+            if ours := edited(text, call):
+                self._let_go()
+                self._hold(ours)
+            body = None if self.streaming else self.body
+            self.head, self.mutations = prepare(
+                self.request, self.route, body, self.line.face, is_edited=ours is not None
+            )
+        except RelayError as error:
+            self.fail(error)
+        return not self.settled
 
     # ── 5. forward ──
 
@@ -225,8 +232,7 @@ class Exchange:
         self.deadline = self.sent_at + self.line.limits.first_byte_seconds
 
     def _begin_streaming(self, connection: ClientConnection, *, bodiless: bool) -> None:
-        chunked = self.request.length is None
-        connection.begin_request(self.head, self, bodiless=bodiless, chunked=chunked)
+        connection.begin_request(self.head, self, bodiless=bodiless, chunked=self.request.length is None)
         connection.write_body(self.body)
         self._let_go()
         if self.request.complete:
@@ -386,13 +392,7 @@ class Exchange:
         self.settled = True
         self._let_go()
         reading = self.meter.reading()
-        if ended is Ended.DONE:
-            if reading.fault is not None:
-                ended, self.error = Ended.UPSTREAM_ERROR, reading.fault
-            elif self.client_gone:
-                ended = Ended.CLIENT_GONE
-        elif ended is Ended.UPSTREAM_ERROR and self.error is None:
-            self.error = reading.fault
+        ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
             self.line.record(entry_of(self, ended, reading))
         except Exception:

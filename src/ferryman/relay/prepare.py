@@ -1,4 +1,4 @@
-"""The request as the upstream gets it. No edit, no copy: the body is passed as it came."""
+"""The request as the upstream gets it. No edit, no copy: a body without our field is passed as it came."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from ferryman.http1.fields import pattern_of
+from ferryman.http1.client import Body
+from ferryman.http1.fields import pattern_of, without
 from ferryman.http1.request import DROPPED, Request
-from ferryman.wire.names import DEFAULT_VERSION, OWN_CREDENTIALS, UPSTREAM_CREDENTIALS, VERSION
+from ferryman.model import ABSENT, Call
+from ferryman.relay.values import Route
+from ferryman.wire.edit import without_member
+from ferryman.wire.names import (
+    CHARGES,
+    CODING,
+    DEFAULT_VERSION,
+    OWN_CREDENTIALS,
+    UPSTREAM_CREDENTIALS,
+    VERSION,
+)
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
+_CODING = frozenset({CODING})
 
 WATCHED = frozenset({_ENCODING, VERSION})
 
@@ -46,36 +58,49 @@ def upstream_face(
 
 def dropped(api_key: str | None) -> AbstractSet[bytes]:
     """Names (lower case) of the request headers that do not go upstream."""
-    names = DROPPED | OWN_CREDENTIALS
+    names = DROPPED | OWN_CREDENTIALS | CHARGES
     return names | UPSTREAM_CREDENTIALS if api_key else names
+
+
+def edited(body: Body, call: Call) -> Body | None:
+    """`body`, of which `call` was read, without the field that is ours; `None` if it has none.
+
+    Raises:
+        InvalidRequest: it has more top-level fields than can be looked at.
+    """
+    return None if call.litellm_metadata is ABSENT else without_member(body, "litellm_metadata")
 
 
 def prepare(
     request: Request,
-    target: bytes,
-    body_bytes: int | None,
+    route: Route,
+    body: Body | None,
     face: UpstreamFace,
     *,
-    codings: AbstractSet[bytes] | None,
+    is_edited: bool = False,
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
 
     Args:
         request: as the client sent it.
-        target: path and query below the upstream's base URL.
-        body_bytes: length of the body, `None` if only its end will tell.
+        route: where it goes.
+        body: all of it, `None` if it goes on as it comes.
         face: what the upstream wants.
-        codings: what `accept-encoding` is narrowed to, `None` to leave it as it is.
+        is_edited: the body is what `edited` made of it, and has no content coding any more.
 
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
-    memo = request.fields.memo
+    body_bytes = request.length if body is None else len(body)
+    memo, target = request.fields.memo, route.target
     if isinstance(memo, _Prepared) and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
-        head, mutations = _unframed_head(request, target, face, codings)
+        head, mutations = _unframed_head(request, route, face)
         request.fields.memo = _Prepared(target, head, mutations)
+    if is_edited:
+        head = without(head, _CODING)
+        mutations = "litellm_metadata" if mutations == "none" else f"{mutations}, litellm_metadata"
     if body_bytes is None:
         return head + b"\r\ntransfer-encoding: chunked\r\n\r\n", mutations
     if body_bytes or request.chunked or request.length is not None:
@@ -91,16 +116,14 @@ class _Prepared(msgspec.Struct, gc=False):
     mutations: str
 
 
-def _unframed_head(
-    request: Request, target: bytes, face: UpstreamFace, codings: AbstractSet[bytes] | None
-) -> tuple[bytes, str]:
-    kept = request.fields.kept
+def _unframed_head(request: Request, route: Route, face: UpstreamFace) -> tuple[bytes, str]:
+    kept, codings = request.fields.kept, route.codings
     if codings is not None and _ENCODING in request.fields.found:
         kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
     added, mutations = face.credential, "none"
     if VERSION not in request.fields.found:
         added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
-    head = (request.method, face.prefix, target, face.host, kept, added)
+    head = (request.method, face.prefix, route.target, face.host, kept, added)
     return b"%b %b%b HTTP/1.1\r\nhost: %b%b%b" % head, mutations
 
 

@@ -53,8 +53,16 @@ def too_large(route: Route, limits: LineLimits) -> BodyTooLarge:
     return BodyTooLarge(f"The request body is larger than {limit_bytes} bytes (`{name}`).")
 
 
-async def call_in_thread(
-    body: Body, coding: bytes, limits: LineLimits, on_call: Callable[[Call | RelayError], None]
+def call_in(body: Body) -> Call | RelayError:
+    """The call in `body`, or why it is refused."""
+    try:
+        return read_call(body)
+    except RelayError as error:
+        return error
+
+
+async def call_aside(
+    body: Body, coding: bytes, limits: LineLimits, on_call: Callable[[Call | RelayError, Body], None]
 ) -> None:
     """Read the call in a compressed `body` on a thread: it can take a tenth of a second.
 
@@ -62,18 +70,20 @@ async def call_in_thread(
         body: as it came.
         coding: the value of `Content-Encoding`.
         limits: the decoded body may be as large as one that comes as it is.
-        on_call: gets the call, an empty one where the body cannot be decoded, or why it is refused.
+        on_call: gets the call, or why it is refused, and the body that this was read of. Where the body
+            cannot be decoded, the call is empty.
     """
     text = await asyncio.to_thread(decoded, body, coding, limits.body_bytes)
     if text is None:
-        on_call(Call())
+        on_call(Call(), body)
     elif len(text) <= limits.body_bytes:
-        on_call(read_call(text))
+        on_call(call_in(text), text)
     else:
         on_call(
             BodyTooLarge(
                 f"The decoded request body is larger than {limits.body_bytes} bytes (`max_body_bytes`)."
-            )
+            ),
+            body,
         )
 
 
@@ -87,7 +97,7 @@ def ends_at_once(error: RelayError, request: Request) -> bool:
     return error.status in {400, 405}
 
 
-def joined(body: Body, data: bytes) -> Body:
+def joined(body: Body, data: Body) -> Body:
     """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are."""
     if not body:
         return data

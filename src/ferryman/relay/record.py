@@ -13,15 +13,13 @@ from ferryman.errors import (
     UpstreamUnreachable,
 )
 from ferryman.model import Ended, Entry
+from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.route import shown
 from ferryman.relay.values import Reading
-from ferryman.wire.names import REQUEST_ID, SESSION
+from ferryman.wire.names import REQUEST_ID
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
-
-MAX_TEXT = 200
-"""Characters kept of what a client or an upstream chose: more than any real name or id has."""
 
 
 def ended_by(error: RelayError) -> Ended:
@@ -33,12 +31,32 @@ def ended_by(error: RelayError) -> Ended:
     return Ended.INTERNAL_ERROR if isinstance(error, InternalError) else Ended.REFUSED
 
 
+def outcome(
+    ended: Ended, error: str | None, fault: str | None, *, client_gone: bool
+) -> tuple[Ended, str | None]:
+    """How an exchange ended and what went wrong, all told.
+
+    Args:
+        ended: what ended it.
+        error: what went wrong on the way, `None` if nothing did.
+        fault: what the meter finds wrong with the answer.
+        client_gone: it went on without its client.
+    """
+    if ended is Ended.DONE:
+        if fault is not None:
+            return Ended.UPSTREAM_ERROR, fault
+        return (Ended.CLIENT_GONE if client_gone else ended), error
+    if ended is Ended.UPSTREAM_ERROR and error is None:
+        return ended, fault
+    return ended, error
+
+
 def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:
     """The entry of `exchange`, which has just ended. Times are cut to microseconds (`round` costs more)."""
     now = exchange.line.clock.monotonic()
     head = exchange.response_head
     principal = exchange.principal
-    session = exchange.request.fields.text(SESSION)
+    charged = exchange.attribution or hints(exchange.request.fields)
     upstream_id = head.fields.text(REQUEST_ID) if head is not None else None
     return Entry(
         id=exchange.id,
@@ -49,7 +67,14 @@ def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:
         principal=principal.kind if principal is not None else None,
         credential=principal.credential_kind if principal is not None else None,
         client_address=exchange.line.client_address(exchange.client.peer, exchange.request.fields),
-        session_id=session and session[:MAX_TEXT],
+        session_id=charged.session_id,
+        end_user=charged.end_user,
+        tags=charged.tags,
+        spend_logs_metadata=charged.spend_logs_metadata,
+        agent_id=charged.agent_id,
+        parent_agent_id=charged.parent_agent_id,
+        request_class=charged.request_class,
+        agent_type=charged.agent_type,
         model=exchange.call.model and exchange.call.model[:MAX_TEXT],
         stream=exchange.call.stream is True,
         status=exchange.status,

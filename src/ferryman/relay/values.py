@@ -57,6 +57,19 @@ class Route(NamedTuple):
     codings: frozenset[bytes] | None = None
 
 
+class Attribution(msgspec.Struct, frozen=True, gc=False):
+    """Whom and what an exchange is charged to; the fields are those of `Entry`."""
+
+    session_id: str | None = None
+    end_user: str | None = None
+    tags: list[str] | None = None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+    request_class: str | None = None
+    agent_type: str | None = None
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a meter has seen.
 

@@ -19,7 +19,7 @@ from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.model import Entry
-from ferryman.relay import authenticate, meter, prepare, respond
+from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line
@@ -27,7 +27,7 @@ from ferryman.relay.listen import Listener
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
 from ferryman.settings_upstream import tls_context
-from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID, SESSION
+from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID
 
 log = structlog.get_logger("ferryman.worker")
 
@@ -37,7 +37,7 @@ SWEEP_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 """How long clients have, when all time is up, to take what was written for them."""
 
-REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | {SESSION, CODING}
+REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | attribute.WATCHED | {CODING}
 RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
 """The headers that some step looks at; all others are passed on unseen."""
 

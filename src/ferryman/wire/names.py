@@ -16,6 +16,34 @@ DEFAULT_VERSION = b"2023-06-01"
 SESSION = b"x-claude-code-session-id"
 """Sent by Claude Code with each request."""
 
+AGENT = b"x-claude-code-agent-id"
+PARENT_AGENT = b"x-claude-code-parent-agent-id"
+"""Sent by Claude Code where it knows them."""
+
+REQUEST_CLASS = b"x-claude-code-request-class"
+AGENT_TYPE = b"x-claude-code-agent-type"
+"""Sent by Claude Code with `CLAUDE_CODE_GATEWAY_HINT_HEADERS=1`."""
+
+HINTS = frozenset({SESSION, AGENT, PARENT_AGENT, REQUEST_CLASS, AGENT_TYPE})
+"""What Claude Code says of a request, to Anthropic as well."""
+
+END_USERS = (
+    b"x-ferryman-customer-id",
+    b"x-ferryman-end-user-id",
+    b"x-litellm-customer-id",
+    b"x-litellm-end-user-id",
+)
+"""Whom the caller acts for; the first one counts. LiteLLM has both words for it, and this order."""
+
+TAGS = (b"x-ferryman-tags", b"x-litellm-tags")
+"""What the cost is to be counted under, separated by commas."""
+
+SPEND_LOGS_METADATA = (b"x-ferryman-spend-logs-metadata", b"x-litellm-spend-logs-metadata")
+"""The caller's notes for the record, a JSON object; the first one counts."""
+
+CHARGES = frozenset({*END_USERS, *TAGS, *SPEND_LOGS_METADATA})
+"""Meant for us: they never go upstream."""
+
 FORWARDED_FOR = b"x-forwarded-for"
 """Where each proxy notes whom it was called by."""
 

@@ -3,24 +3,103 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
-from ferryman.model import Call
+from ferryman.errors import InvalidRequest
+from ferryman.model import ABSENT, Call, Metadata
+from ferryman.wire.edit import members, twice
 from ferryman.wire.usage import UNREADABLE
 
-_decode = msgspec.json.Decoder(Call).decode
+MAX_METADATA_BYTES = 65_536
+"""Of `litellm_metadata`; it is kept as long as the exchange lives."""
+
+
+class _Once:
+    """A field of `_Counted` that may be set once."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __set__(self, head: object, value: object) -> None:
+        fields = head.__dict__
+        if self._name in fields:
+            raise twice(self._name)
+        fields[self._name] = value
+
+
+@dataclass(init=False, repr=False, eq=False)
+class _Counted:
+    """A `Call` for which a key that stands twice is an error.
+
+    msgspec sets the field of a dataclass for every key that names it, however the key is spelled; of a
+    Struct it keeps the last one and tells nothing. To look for a second key in all bytes would double
+    the cost of reading.
+    """
+
+    model: str | None = _Once("model")  # type: ignore[assignment]
+    stream: bool | None = None
+    max_tokens: int | None = None
+    metadata: Metadata | None = _Once("metadata")  # type: ignore[assignment]
+    litellm_metadata: msgspec.Raw = _Once("litellm_metadata")  # type: ignore[assignment]
+
+
+_decode = msgspec.json.Decoder(_Counted).decode
+_DECODERS: dict[str, Callable[[bytes | bytearray], object]] = {
+    "model": msgspec.json.Decoder(str | None).decode,
+    "stream": msgspec.json.Decoder(bool | None).decode,
+    "max_tokens": msgspec.json.Decoder(int | None).decode,
+    "metadata": msgspec.json.Decoder(Metadata | None).decode,
+    "litellm_metadata": msgspec.Raw,
+}
+_NOTHING = Call()
 
 
 def read_call(body: bytes | bytearray) -> Call:
-    """The fields of `body` that we look at; an empty `Call` when it isn't an object that holds them.
+    """The fields of `body` that we look at; an empty `Call` when it isn't a JSON object.
 
-    What is malformed goes upstream as it came: its answer, not ours, is the one clients know.
+    What is malformed goes upstream as it came: its answer, not ours, is the one clients know. A field of
+    a type that we don't know is left out, and costs none of the others.
+
+    Raises:
+        InvalidRequest: `model`, `metadata` or `litellm_metadata` stands twice, or the last is too large.
     """
     try:
-        return _decode(body)
+        call = Call(**_decode(body).__dict__)
+    except (msgspec.ValidationError, RecursionError):
+        call = _salvaged(body)
     except UNREADABLE:
-        return Call()
+        return _NOTHING
+    return call if call.litellm_metadata is ABSENT else _with_ours(call)
+
+
+def _with_ours(call: Call) -> Call:
+    length = len(memoryview(call.litellm_metadata))
+    if length > MAX_METADATA_BYTES:
+        raise InvalidRequest(f"`litellm_metadata` is larger than {MAX_METADATA_BYTES} bytes; shorten it.")
+    # What msgspec has found holds the whole body.
+    return msgspec.structs.replace(call, litellm_metadata=call.litellm_metadata.copy())
+
+
+def _salvaged(body: bytes | bytearray) -> Call:
+    """The fields of a body in which one has a type that we don't know."""
+    counted = _Counted()
+    try:
+        every = members(body)
+    except UNREADABLE:
+        return _NOTHING
+    for name, _, start, end in every:
+        if (decode := _DECODERS.get(name)) is not None:
+            try:
+                value = decode(body[start:end])
+            except UNREADABLE:
+                value = ABSENT if name == "litellm_metadata" else None
+            setattr(counted, name, value)
+    return Call(**counted.__dict__)
 
 
 def decoded(body: bytes | bytearray, coding: bytes, limit_bytes: int) -> bytes | None:
