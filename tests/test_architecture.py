@@ -77,8 +77,8 @@ def test_the_watch_would_notice() -> None:
 
 
 def test_gateway_needs_no_optional_package() -> None:
-    """What is installed without extras is enough for every command but `simulator`."""
-    others = ["starlette", "uvicorn", "uvloop", "rich", "better_exceptions", "anthropic", "httpx"]
+    """What is installed without extras is enough for every command."""
+    others = ["uvloop", "rich", "better_exceptions", "anthropic", "httpx"]
     program = f"""if True:
         import sys
         sys.modules.update(dict.fromkeys({others}))
