@@ -90,6 +90,13 @@ def test_gateway_needs_no_optional_package() -> None:
     assert done.stdout.startswith("ok: ")
 
 
+def test_worker_loads_no_framework_and_no_database() -> None:
+    program = "import sys, ferryman.relay.process; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(run(program).stdout.split())
+    assert {"ferryman", "httptools"} <= loaded
+    assert not loaded & {"starlette", "uvicorn", "anyio", "sqlalchemy", "sqlite3", "click", "multiprocessing"}
+
+
 def test_command_is_installed() -> None:
     (command,) = metadata.entry_points(group="console_scripts", name="ferryman")
     assert command.load() is main

@@ -53,8 +53,7 @@ async def work(child: Child) -> None:
     # What they write at their end is still to be stored. The supervisor stops us when they have gone; after
     # a signal to all processes, or its own death, we see it here.
     await _wait(feed.all_gone, child.grace_seconds + WORKERS_SECONDS)
-    await guarded.stop()
-    await trusting.stop()
+    await asyncio.gather(guarded.stop(), trusting.stop())
     await feed.close()
 
 

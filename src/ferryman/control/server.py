@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import socket
@@ -42,7 +41,6 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
         )
         super().__init__(config)
-        self._stopping = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Server {len(self.server_state.connections)} connections>"
@@ -55,9 +53,6 @@ class Server(uvicorn.Server):
 
     async def stop(self) -> None:
         """Let what is under way finish within `GRACE_SECONDS`."""
-        for connection in list(self.server_state.connections):
-            if not self.server_state.tasks:
-                connection.shutdown()
         await self.shutdown()
 
     @contextlib.contextmanager

@@ -94,14 +94,12 @@ class Child:
     async def _follow(
         self, reader: asyncio.StreamReader, on_states: Callable[[list[ProcessState]], None]
     ) -> None:
-        try:
-            while (states := await read_message(reader, list[ProcessState])) is not None:
-                on_states(states)
-        finally:
-            if not self.stopping.is_set():
-                self.orphaned = True
-                log.warning("supervisor has gone", grace_seconds=self.grace_seconds)
-                self.stopping.set()
+        while (states := await read_message(reader, list[ProcessState])) is not None:
+            on_states(states)
+        if not self.stopping.is_set():
+            self.orphaned = True
+            log.warning("supervisor has gone", grace_seconds=self.grace_seconds)
+            self.stopping.set()
 
 
 def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Callable[[], Any] | None) -> None:
