@@ -33,13 +33,14 @@ class FeedServer:
         self.all_gone.set()
         self._changed: set[asyncio.Event] = set()  # one a connection
         self._server: asyncio.Server | None = None
+        self._tasks = TaskOwner("feeds")
 
     def __repr__(self) -> str:
         return f"<FeedServer {len(self._changed)} workers, version {self.snapshot.version}>"
 
     async def start(self, path: str) -> None:
         """Listen on the Unix socket `path`."""
-        self._server = await asyncio.start_unix_server(self._serve, path)
+        self._server = await asyncio.start_unix_server(self._accept, path)
 
     def publish(self, data: dict[str, msgspec.Raw]) -> None:
         """Tell all workers of new `data`, which takes the place of the old as a whole.
@@ -54,11 +55,15 @@ class FeedServer:
         """Let go of the workers."""
         if self._server is not None:
             self._server.close()
+        await self._tasks.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._changed) < MAX_WORKERS:
+            self._tasks.spawn(self._serve(reader, writer), "worker")
+        else:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._changed) >= MAX_WORKERS:
-            writer.close()
-            return
         changed = asyncio.Event()
         changed.set()
         self._changed.add(changed)

@@ -41,6 +41,8 @@ waiting. After SIGTERM it is `shutdown_grace_seconds`."""
 
 EXIT_SETTINGS = 2
 
+NOT_STARTED = "ferryman: this process is started by `ferryman serve`, whose settings did not come"
+
 
 class Child:
     """This process, as a child of the supervisor.
@@ -109,9 +111,12 @@ def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Calla
         work: begins the `Child`, does what this process is for, and returns when it is `stopping`.
         loop_factory: makes the event loop, `None` for asyncio's own.
     """
-    lifeline = socket.socket(fileno=LIFELINE)
-    lifeline.settimeout(HANDOVER_SECONDS)
-    handover = _receive(lifeline)
+    try:
+        lifeline = socket.socket(fileno=LIFELINE)
+        lifeline.settimeout(HANDOVER_SECONDS)
+        handover = _receive(lifeline)
+    except OSError:
+        sys.exit(NOT_STARTED)
     settings = handover.settings
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     with io.FileIO(sys.stderr.fileno(), "wb", closefd=False) as stderr:
@@ -156,6 +161,6 @@ def _exactly(stream: io.RawIOBase | Any, count: int) -> bytes:  # noqa: ANN401  
     while len(data) < count:
         part = stream.read(count - len(data))
         if not part:
-            sys.exit("ferryman: this process is started by `ferryman serve`, whose settings did not come")
+            sys.exit(NOT_STARTED)
         data += part
     return data

@@ -51,8 +51,7 @@ class RuntimeDirectory:
                 raise self._problem("is no directory of this user")
             if stat.S_IMODE(status.st_mode) != MODE:
                 self.path.chmod(MODE)
-            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = _locked(self.path / "lock")
         except BlockingIOError as error:
             raise self._problem("is in use by another Ferryman of this user on this port") from error
         except OSError as error:
@@ -72,6 +71,17 @@ class RuntimeDirectory:
     def _problem(self, what: str) -> SettingsError:
         way_out = "name another place in `runtime_directory`"
         return SettingsError([f"runtime_directory: {shown(self.path)} {what}; {way_out}."])
+
+
+def _locked(path: Path) -> int:
+    """A lock that ends with this process; BlockingIOError if another has it."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def directory_of(settings: Settings, port: int) -> RuntimeDirectory:

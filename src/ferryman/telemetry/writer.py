@@ -96,4 +96,5 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         end = end or data.find(b"\n", start) + 1 or len(data)
         yield data[start:end]
         start = end
-    yield data[start:]
+    if start < len(data):
+        yield data[start:]
