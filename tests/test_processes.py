@@ -141,6 +141,7 @@ def test_sigterm_drains_a_stream_and_ends_everything(words: list[str], start: St
         family.popen.send_signal(signal.SIGTERM)
         family.message("stopping", running=1)
         assert alive(control), "it has to store what workers write at their end"
+        until(lambda: family.row("worker 1")["state"] == "stopping")
         held.go.set()
         assert client.read_to_end().endswith(STOP + b"\r\n0\r\n\r\n")
     code, out, err = family.end()

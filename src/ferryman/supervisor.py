@@ -277,9 +277,13 @@ class Supervisor:
             log.info("process runs again", name=process.name, pid=process.pid, restarts=process.restarts)
 
     def _change(self, process: Process, state: str) -> None:
-        """`process` is in another state: tell the control plane."""
+        """`process` is in another state."""
         if process.wanted:
             process.state = state
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the control plane of all processes."""
         lifeline = self.control.lifeline
         if lifeline is not None and not lifeline.is_closing():
             pid, since = os.getpid(), self._began_at
@@ -294,6 +298,7 @@ class Supervisor:
         self._entrance.close()
         for worker in self.workers:
             worker.end()
+        self._tell()
         await self._ended(self.workers, self.settings.shutdown_grace_seconds + WORKER_END_SECONDS)
         self.control.end()
         await self._ended([self.control], CONTROL_END_SECONDS)
