@@ -20,7 +20,7 @@ venv() {
         "$python" -m venv .venv
         .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip hatchling editables
         .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-            --no-build-isolation --editable '.[simulator]' --group dev
+            --no-build-isolation --editable . --group dev
         echo "$stamp" > .venv/stamp
     fi
     exec 9>&-

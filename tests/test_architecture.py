@@ -77,8 +77,8 @@ def test_the_watch_would_notice() -> None:
 
 
 def test_gateway_needs_no_optional_package() -> None:
-    """What is installed without extras is enough for every command but `simulator`."""
-    others = ["starlette", "uvicorn", "uvloop", "rich", "better_exceptions", "anthropic", "httpx"]
+    """What is installed without extras is enough for every command."""
+    others = ["uvloop", "rich", "better_exceptions", "anthropic", "httpx"]
     program = f"""if True:
         import sys
         sys.modules.update(dict.fromkeys({others}))
@@ -88,6 +88,13 @@ def test_gateway_needs_no_optional_package() -> None:
     done = run(program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok: ")
+
+
+def test_worker_loads_no_framework_and_no_database() -> None:
+    program = "import sys, ferryman.relay.process; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(run(program).stdout.split())
+    assert {"ferryman", "httptools"} <= loaded
+    assert not loaded & {"starlette", "uvicorn", "anyio", "sqlalchemy", "sqlite3", "click", "multiprocessing"}
 
 
 def test_command_is_installed() -> None:

@@ -117,13 +117,13 @@ def test_list_or_block_is_refused_without_its_content(row: Field[Any], value: st
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     problems = refused(
         tmp_path,
-        file="prot: 1\nlog_level: loud\nmax_body_bytes: 1\nmaster_key: sk\n",
+        file="prot: 1\nlog_level: loud\nmax_body_bytes: 1\nadmin_port: 0\n",
         environ={"PORT": "99999", "FERRYMAN_UPSTREAM_URL": "ftp://somewhere", "FERRYMAN_AUTH": "open"},
         allow_open="maybe",
     )
     assert [problem.partition(":")[0].partition(",")[0] for problem in problems] == [
-        *("prot", "port", "allow_open", "max_body_bytes", "log_level"),
-        *("upstream_url", "master_key", "auth"),
+        *("prot", "port", "allow_open", "max_body_bytes", "admin_port", "log_level"),
+        *("upstream_url", "auth"),
     ]
 
 
@@ -281,14 +281,32 @@ def test_any_file_is_read_or_refused(content: str | bytes, tmp_path: Path) -> No
 KEY = {"ANTHROPIC_API_KEY": "key"}
 
 
+@pytest.mark.parametrize("environ", [{}, KEY], ids=["passthrough", "open"])
 @pytest.mark.parametrize("source", ["FERRYMAN_MASTER_KEY", "LITELLM_MASTER_KEY", "file"])
-def test_master_key_is_refused_until_virtual_keys_are_built(source: str, tmp_path: Path) -> None:
-    sources: dict[str, Any] = {"environ": {source: SECRET}}
-    start = f"master_key, from the environment ({source})"
+def test_master_key_changes_nothing_for_relaying(
+    source: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    auth = read(tmp_path, environ=environ).settings.effective_auth
     if source == "file":
-        sources = {"file": f"master_key: {SECRET}"}
-        start = f"master_key, from {tmp_path}/ferryman.yaml"
-    assert refused(tmp_path, **sources) == [f"{start}: virtual keys are not built yet; unset it to go on."]
+        settings = read(tmp_path, file=f"master_key: {SECRET}", environ=environ).settings
+    else:
+        settings = read(tmp_path, environ={source: SECRET} | environ).settings
+    assert (settings.master_key, settings.effective_auth) == (SECRET, auth)
+
+
+def test_admin_port_is_another_than_that_of_the_clients(tmp_path: Path) -> None:
+    told = "admin_port, from the command line: that is `port` already; name another, or leave it out."
+    assert refused(tmp_path, port=4100, admin_port=4100) == [told]
+    assert read(tmp_path, port=4100, admin_port=4100, unix_socket="/a").settings.admin_port == 4100
+
+
+def test_place_for_sockets_is_that_of_the_session(tmp_path: Path) -> None:
+    loaded = read(tmp_path, environ={"XDG_RUNTIME_DIR": "/run/user/7"})
+    assert loaded.settings.runtime_directory == "/run/user/7/ferryman"
+    assert loaded.sources["runtime_directory"] == "environment (XDG_RUNTIME_DIR)"
+    both = {"XDG_RUNTIME_DIR": "/run/user/7", "RUNTIME_DIRECTORY": "/run/ferryman"}
+    assert read(tmp_path, environ=both).settings.runtime_directory == "/run/ferryman"
+    assert read(tmp_path).settings.runtime_directory is None
 
 
 def test_auto_is_open_with_a_key_and_passthrough_without(tmp_path: Path) -> None:

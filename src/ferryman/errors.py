@@ -6,6 +6,7 @@
     ├── JournalUnreadable              (of another version; the journal waits)
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
+        ├── Unauthorized               401     authentication_error    no
         ├── NotFound                   404     not_found_error         no
         ├── MethodNotAllowed           405     invalid_request_error   no
         ├── RequestTimeout             408     invalid_request_error   yes
@@ -16,6 +17,7 @@
         ├── UpstreamUnreachable        502     api_error               yes
         ├── UpstreamInvalid            502     api_error               yes
         ├── UpstreamTimeout            504     timeout_error           yes
+        ├── Unavailable                503     api_error               yes
         ├── InternalError              500     api_error               no
         └── Overloaded                 529     overloaded_error        yes
 
@@ -75,6 +77,13 @@ class InvalidRequest(RelayError):
 
     status = 400
     error_type = "invalid_request_error"
+
+
+class Unauthorized(RelayError):
+    """Ferryman's own path, and no master key, or another one."""
+
+    status = 401
+    error_type = "authentication_error"
 
 
 class NotFound(RelayError):
@@ -147,6 +156,14 @@ class UpstreamTimeout(RelayError):
     status = 504
     error_type = "timeout_error"
     retry = None
+
+
+class Unavailable(RelayError):
+    """The control plane, which answers Ferryman's own paths, is not there."""
+
+    status = 503
+    retry = None
+    retry_after_seconds = 1
 
 
 class InternalError(RelayError):

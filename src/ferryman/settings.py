@@ -101,7 +101,8 @@ class Settings:
     )
     master_key: str | None = _setting(
         None,
-        "Turns on virtual keys, which are not built yet: refused for now.",
+        "The operator's key for Ferryman's own paths: `/control/*`, `/key/*`, `/metrics` and the like. "
+        "Until virtual keys are built it changes nothing else.",
         env=("LITELLM_MASTER_KEY",),
         secret=True,
     )
@@ -201,6 +202,21 @@ class Settings:
     )
     max_drains: int = _setting(
         100, "Requests that go on without their clients at once; the next ones are cancelled.", at_least=0
+    )
+    workers: int = _setting(
+        1, "Worker processes, which share the port; as many as there are cores.", at_least=1, at_most=256
+    )
+    admin_port: int | None = _setting(
+        None,
+        "Port on 127.0.0.1 where Ferryman's own paths are served as well, without passing a worker.",
+        at_least=1,
+        at_most=65535,
+    )
+    runtime_directory: str | None = _setting(
+        None,
+        "Where the processes meet: each Ferryman makes a private directory below it. Default: `ferryman` in "
+        "`XDG_RUNTIME_DIR`, else `/tmp/ferryman-<user id>`.",
+        env=("RUNTIME_DIRECTORY",),
     )
     shutdown_grace_seconds: float = _setting(
         30.0, "How long running requests may go on after SIGTERM.", at_least=0

@@ -84,6 +84,7 @@ def load(
             what = "that value (it is a secret)" if row.metadata["secret"] else shown(raw)
             problems.append(f"{row.name}: {what} {_origin(source)} cannot be used; wanted {wanted(row)}.")
     settings = _with_proxy(Settings(**values), sources, environ)
+    settings = _with_runtime_directory(settings, sources, environ)
     problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
         raise SettingsError(problems)
@@ -99,6 +100,17 @@ def _with_proxy(settings: Settings, sources: dict[str, str], environ: Mapping[st
         return settings
     sources["upstream_proxy"] = f"environment ({variable.name})"
     return replace(settings, upstream_proxy=variable.value)
+
+
+def _with_runtime_directory(
+    settings: Settings, sources: dict[str, str], environ: Mapping[str, str]
+) -> Settings:
+    """`settings` with the place for sockets that the session of this user has, if there is one."""
+    session = environ.get("XDG_RUNTIME_DIR")
+    if settings.runtime_directory is not None or not session:
+        return settings
+    sources["runtime_directory"] = "environment (XDG_RUNTIME_DIR)"
+    return replace(settings, runtime_directory=str(Path(session) / "ferryman"))
 
 
 def shown(value: object) -> str:
@@ -276,8 +288,9 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
         yield {"upstream_proxy"}, f"{start['upstream_proxy']}: {problem}"
     for names, problem in tls_problems(settings):
         yield names, f"{start[max(names)]}: {problem}."
-    if settings.master_key:
-        yield {"master_key"}, f"{start['master_key']}: virtual keys are not built yet; unset it to go on."
+    if settings.admin_port is not None and settings.admin_port == settings.port and not settings.unix_socket:
+        problem = "that is `port` already; name another, or leave it out"
+        yield {"admin_port", "port"}, f"{start['admin_port']}: {problem}."
     if settings.auth == "open" and not settings.anthropic_api_key:
         need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
         yield {"auth", "anthropic_api_key"}, f"{start['auth']}: {need}."

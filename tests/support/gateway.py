@@ -38,13 +38,22 @@ class HeldClock:
 class Gateway:
     """`Worker` between `with` and its end; `entries` are the records it made."""
 
-    def __init__(self, settings: Settings, *, clock: HeldClock | None = None, loop: str = "asyncio") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: HeldClock | None = None,
+        loop: str = "asyncio",
+        control_socket: str | None = None,
+    ) -> None:
         self.entries: list[Entry] = []
         self.clock = clock
         self._changed = threading.Condition()
         self._started = threading.Event()
         self._loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
-        self.worker = Worker(settings, record=self._record, clock=clock or SystemClock())
+        self.worker = Worker(
+            settings, record=self._record, clock=clock or SystemClock(), control_socket=control_socket
+        )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
     def __enter__(self) -> Self:

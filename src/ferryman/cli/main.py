@@ -8,6 +8,7 @@ from ferryman import __version__
 from ferryman.cli.config import config
 from ferryman.cli.serve import serve
 from ferryman.cli.simulate import simulator
+from ferryman.cli.status import status
 
 
 class _ServeByDefault(click.Group):
@@ -37,5 +38,6 @@ def version() -> None:
 
 
 main.add_command(serve)
+main.add_command(status)
 main.add_command(config)
 main.add_command(simulator)

@@ -43,11 +43,9 @@ def simulator(host: str, port: int, api_keys: tuple[str, ...], always: str, *, s
 
     For development and tests without a key: the same request always gets the same answer.
     """
-    try:
-        from ferryman.simulator.server import run  # noqa: PLC0415  # an optional extra
-        from ferryman.simulator.settings import SimulatorSettings  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        complain(SettingsError([f"{error.msg}."]))
+    from ferryman.simulator.server import run  # noqa: PLC0415  # only needed here, and large
+    from ferryman.simulator.settings import SimulatorSettings  # noqa: PLC0415
+
     if always == "help":
         print_wishes()
         return

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from aiohappyeyeballs import start_connection
 
-from ferryman.errors import RelayError, UpstreamTimeout, UpstreamUnreachable
+from ferryman.errors import RelayError, Unavailable, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.origin import Origin, Proxy
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.tunnel import open_tunnel
@@ -90,6 +90,38 @@ class Dialer:
         return protocol
 
 
+class UnixDialer:
+    """Connects to Ferryman's control plane on this machine."""
+
+    def __init__(self, path: str) -> None:
+        self.origin = Origin("unix", "control plane", 0)
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"<UnixDialer {self._path}>"
+
+    def __str__(self) -> str:
+        return f"unix:{self._path}"
+
+    async def dial(self, make: Callable[[], P]) -> P:
+        """A connection with the protocol that `make` returns.
+
+        Raises:
+            Unavailable: nobody listens.
+        """
+        try:
+            _, protocol = await asyncio.get_running_loop().create_unix_connection(make, self._path)
+        except OSError as error:
+            raise Unavailable(
+                "Ferryman's control plane is being started, and this path is answered by it; "
+                "try again in a moment. Requests to the upstream go on without it."
+            ) from error
+        return protocol
+
+    async def close(self) -> None:
+        """Nothing is under way outside of `dial`."""
+
+
 @contextlib.contextmanager
 def _leg_to(proxy: Proxy, origin: Origin) -> Iterator[None]:
     """Say of a failure that it was on the way to the proxy."""
@@ -105,7 +137,7 @@ def _leg_to(proxy: Proxy, origin: Origin) -> Iterator[None]:
         ) from error
 
 
-def connect_error(error: Exception, dialer: Dialer, connect_seconds: float) -> RelayError:
+def connect_error(error: Exception, dialer: Dialer | UnixDialer, connect_seconds: float) -> RelayError:
     """What a failed connect is to the client: which upstream, what happened, what to do."""
     if isinstance(error, RelayError):
         return error

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from ferryman.errors import Overloaded, RelayError, UpstreamUnreachable
 from ferryman.http1.client import ClientConnection
-from ferryman.http1.dial import Dialer, connect_error
+from ferryman.http1.dial import Dialer, UnixDialer, connect_error
 from ferryman.http1.fields import FieldReader
 from ferryman.tasks import TaskOwner
 
@@ -50,7 +50,7 @@ class Pool:
 
     def __init__(
         self,
-        dialer: Dialer,
+        dialer: Dialer | UnixDialer,
         limits: PoolLimits,
         *,
         monotonic: Callable[[], float],

@@ -96,8 +96,9 @@ class Exchange:
         self.line.live.add(self)
         try:
             self.route = route(self.request)
-            self.principal = authenticate(self.request.fields, self.line.auth)
-            length, line = self.request.length or 0, self.line
+            self.line = line = self.line.of(self.route)
+            self.principal = authenticate(self.request.fields, line.auth)
+            length = self.request.length or 0
             self.body_limit = read.room_for(self.route, length, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)

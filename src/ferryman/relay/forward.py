@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferryman.errors import RelayError, UpstreamTimeout, UpstreamUnreachable
+from ferryman.errors import RelayError, Unavailable, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.origin import Origin
 from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
@@ -31,6 +31,8 @@ def lost(origin: Origin, error: Exception | None, *, answered: bool) -> RelayErr
     """
     if isinstance(error, RelayError):
         return error
+    if origin.scheme == "unix":
+        return Unavailable("Ferryman's control plane ended before its answer did; try again in a moment.")
     when = "before the end of its answer" if answered else "without an answer"
     reason = f" ({error})" if error is not None else ""
     return UpstreamUnreachable(f"The upstream {origin} closed the connection {when}{reason}; try again.")
@@ -38,6 +40,8 @@ def lost(origin: Origin, error: Exception | None, *, answered: bool) -> RelayErr
 
 def silent(origin: Origin, limits: LineLimits, *, answered: bool) -> UpstreamTimeout:
     """The error for an upstream that has neither sent nor taken anything for as long as it may."""
+    if origin.scheme == "unix":
+        return UpstreamTimeout(f"Ferryman's control plane sent nothing for {limits.first_byte_seconds:g} s.")
     seconds, name = limits.first_byte_seconds, "first_byte_timeout_seconds"
     if answered:
         seconds, name = limits.stream_idle_seconds, "stream_idle_timeout_seconds"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ferryman.clock import Clock
+from ferryman.errors import Unavailable
 from ferryman.http1.pool import Pool
 from ferryman.model import Entry, Ids
 from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
-from ferryman.relay.values import LineLimits
+from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Line:
         held_bytes: the request bodies in memory.
         tasks: what exchanges wait for.
         draining: no new connection is taken, and what runs is let finish.
+        control: the line to the control plane, `None` where there is none.
     """
 
     def __init__(  # noqa: PLR0913  # one a part
@@ -64,9 +67,35 @@ class Line:
         self.held_bytes = 0
         self.tasks = TaskOwner("line")
         self.draining = False
+        self.control: Line | None = None
 
     def __repr__(self) -> str:
         return f"<Line {self.auth}: {len(self.live)} live, {self.pool!r}>"
+
+    @property
+    def pools(self) -> list[Pool]:
+        """All connections of this worker's own making."""
+        return [self.pool] if self.control is None else [self.pool, self.control.pool]
+
+    def beside(self, pool: Pool, face: UpstreamFace, limits: LineLimits) -> Line:
+        """A line to another target. Its exchanges count among ours, and leave no record."""
+        line = copy.copy(self)  # with our sets of what lives, not copies of them
+        line.pool, line.face, line.limits = pool, face, limits
+        line.record = lambda _: None
+        line.held_bytes = 0
+        return line
+
+    def of(self, route: Route) -> Line:
+        """The line that an exchange on `route` takes.
+
+        Raises:
+            Unavailable: it needs the control plane, and this worker runs without one.
+        """
+        if not route.control:
+            return self
+        if self.control is None:
+            raise Unavailable(f"`{route.path}` is the control plane's, and this worker runs without one.")
+        return self.control
 
     def leave(self, exchange: Exchange) -> None:
         """`exchange` waits for nothing any more."""

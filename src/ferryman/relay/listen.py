@@ -9,7 +9,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ferryman.errors import SettingsError
 from ferryman.relay.tls import ServerTls, server_tls
@@ -26,6 +26,16 @@ Clients that rest in a pool never answer it, and each would hold up a stop for a
 """
 
 
+class Place(NamedTuple):
+    """Where a worker listens beside others.
+
+    Attributes:
+        inherited: the Unix socket of all workers, `None` where each opens a socket on the shared port.
+    """
+
+    inherited: socket.socket | None
+
+
 class Listener:
     """The listening socket of a worker.
 
@@ -34,8 +44,10 @@ class Listener:
         tls: `None` without a certificate.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, place: Place | None = None) -> None:
+        """Open nothing yet; `place` is `None` for a worker that is alone."""
         self.port = settings.port
+        self._place = place
         self.tls: ServerTls | None = None
         self._settings = settings
         self._server: asyncio.Server | None = None
@@ -58,6 +70,13 @@ class Listener:
             options["ssl"] = self.tls.context
             options["ssl_handshake_timeout"] = settings.client_read_timeout_seconds
             options["ssl_shutdown_timeout"] = TLS_SHUTDOWN_SECONDS
+        if self._place is not None:
+            options["reuse_port"] = True
+            if self._place.inherited is not None:
+                del options["reuse_port"]
+                sock = self._place.inherited
+                self._server = await loop.create_unix_server(new_connection, sock=sock, **options)
+                return
         if settings.unix_socket is not None:
             bound, self._file = bind_unix(settings.unix_socket, int(settings.unix_socket_mode, 8))
             self._server = await loop.create_unix_server(new_connection, sock=bound, **options)
@@ -65,9 +84,7 @@ class Listener:
         try:
             self._server = await loop.create_server(new_connection, settings.host, settings.port, **options)
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
-            reason = error.strerror or str(error)
-            raise SettingsError([f"host, port: cannot listen on `{where}`: {reason}."]) from error
+            raise _unusable(settings, error) from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
@@ -77,6 +94,62 @@ class Listener:
         identity, self._file = self._file, None
         if identity is not None:
             remove_unix(self._settings.unix_socket or "", identity)
+
+
+class Entrance:
+    """The address of all workers of this machine, kept for them by the supervisor, which takes no connection.
+
+    Attributes:
+        port: of all workers; it tells nothing for a Unix socket.
+        inherited: the listening Unix socket, `None` where each worker opens a socket on the port.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the address.
+
+        Raises:
+            SettingsError: it cannot be had.
+        """
+        self.port = settings.port
+        self.inherited: socket.socket | None = None
+        self._path = settings.unix_socket or ""
+        self._file: tuple[int, int] | None = None
+        self._reserved: list[socket.socket] = []
+        if settings.unix_socket is not None:
+            self.inherited, self._file = bind_unix(settings.unix_socket, int(settings.unix_socket_mode, 8))
+            return
+        try:
+            self._reserve(settings.host)
+        except OSError as error:
+            self.close()
+            raise _unusable(settings, error) from error
+
+    def __repr__(self) -> str:
+        return f"<Entrance {self._path or self.port}>"
+
+    def close(self) -> None:
+        """Give the address up."""
+        for sock in self._reserved:
+            sock.close()
+        if self.inherited is not None:
+            self.inherited.close()
+        identity, self._file = self._file, None
+        if identity is not None:
+            remove_unix(self._path, identity)
+
+    def _reserve(self, host: str) -> None:
+        # As asyncio does it, for every address of the name.
+        found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            self._reserved.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address[0], self.port, *address[2:]))
+            self.port = sock.getsockname()[1]
+            # Only now: with it, bind(2) would let us in beside whoever listens there already.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def bind_unix(path: str, mode: int) -> tuple[socket.socket, tuple[int, int]]:
@@ -130,6 +203,12 @@ def _clear(path: str) -> None:
         except BlockingIOError:
             pass
     raise _problem(path, "is in use: another process listens on it")
+
+
+def _unusable(settings: Settings, error: OSError) -> SettingsError:
+    where = f"{settings.host}:{settings.port}"
+    reason = error.strerror or str(error)
+    return SettingsError([f"host, port: cannot listen on `{where}`: {reason}."])
 
 
 def _problem(path: str, what: str) -> SettingsError:

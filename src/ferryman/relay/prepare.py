@@ -38,11 +38,15 @@ class UpstreamFace(NamedTuple):
         host: the value of `Host`.
         credential: the lines of the upstream's own credential, which is missing under `passthrough`,
             and of the proxy's, each behind a CRLF.
+        handed_on: names of headers that go to nobody else and are handed on to this target.
+        adds_version: a request without `anthropic-version` is given one.
     """
 
     prefix: bytes
     host: bytes
     credential: bytes
+    handed_on: tuple[bytes, ...] = ()
+    adds_version: bool = True
 
 
 def upstream_face(
@@ -121,7 +125,9 @@ def _unframed_head(request: Request, route: Route, face: UpstreamFace) -> tuple[
     if codings is not None and _ENCODING in request.fields.found:
         kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
     added, mutations = face.credential, "none"
-    if VERSION not in request.fields.found:
+    for name in face.handed_on:
+        added += b"".join(b"\r\n%b: %b" % (name, value) for value in request.fields.values(name))
+    if face.adds_version and VERSION not in request.fields.found:
         added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
     head = (request.method, face.prefix, route.target, face.host, kept, added)
     return b"%b %b%b HTTP/1.1\r\nhost: %b%b%b" % head, mutations

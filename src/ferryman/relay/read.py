@@ -12,18 +12,23 @@ from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
 from ferryman.wire.request import decoded, read_call
 
+CONTROL_BODY_BYTES = 1 << 20
+"""Of a request for one of Ferryman's own paths: the longest names some thousand keys."""
+
 SMALL_BODY_BYTES = 65_536
 """A body up to this size is read to its end before anything is done with it: so a refused request
 leaves its connection usable, and a request that the upstream loses can be sent again."""
 
 
 def body_limit(route: Route, limits: LineLimits) -> tuple[int, str]:
-    """How large a body may be, in bytes, and the setting that says so."""
+    """How large a body may be, in bytes, and what says so."""
+    if route.control:
+        return CONTROL_BODY_BYTES, "own paths take no more"
     if route.reads_call:
-        return limits.body_bytes, "max_body_bytes"
+        return limits.body_bytes, "`max_body_bytes`"
     if route.whole:
-        return limits.batch_bytes, "max_batch_bytes"
-    return limits.upload_bytes, "max_upload_bytes"
+        return limits.batch_bytes, "`max_batch_bytes`"
+    return limits.upload_bytes, "`max_upload_bytes`"
 
 
 def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> int:
@@ -50,7 +55,7 @@ def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> 
 def too_large(route: Route, limits: LineLimits) -> BodyTooLarge:
     """The error for a larger body than a request on `route` may have."""
     limit_bytes, name = body_limit(route, limits)
-    return BodyTooLarge(f"The request body is larger than {limit_bytes} bytes (`{name}`).")
+    return BodyTooLarge(f"The request body is larger than {limit_bytes} bytes ({name}).")
 
 
 def call_in(body: Body) -> Call | RelayError:

@@ -22,6 +22,13 @@ OWN_PATHS = frozenset(
 )
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
+_CONTROL = re.compile(
+    rb"/(?:metrics|openapi\.json|ui"
+    rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control)/.*)",
+    re.DOTALL,
+)
+"""Answered by the control plane. Most are LiteLLM's paths."""
+
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
@@ -60,6 +67,8 @@ def route(request: Request) -> Route:
         )
     if path in OWN_PATHS and request.method in {b"GET", b"HEAD"}:
         return Route(shown(path), b"")
+    if _CONTROL.fullmatch(path):
+        return Route(shown(path), path + mark + query, whole=True, control=True)
     return relayed(path, mark + query, request.method)
 
 

@@ -47,6 +47,7 @@ class Route(NamedTuple):
         whole: the body is read whole before it goes on.
         metered: the answer carries `usage` that is paid for.
         codings: the content codings that the answer may have, `None` for those that the client names.
+        control: the control plane answers, not the upstream.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Route(NamedTuple):
     whole: bool = False
     metered: bool = False
     codings: frozenset[bytes] | None = None
+    control: bool = False
 
 
 class Attribution(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,8 @@ from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line
-from ferryman.relay.listen import Listener
+from ferryman.relay.listen import Listener, Place
+from ferryman.relay.own import control_line
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
 from ferryman.settings_upstream import tls_context
@@ -46,7 +47,13 @@ class Worker:
     """One line with its listener and its connections upstream."""
 
     def __init__(
-        self, settings: Settings, *, record: Callable[[Entry], None], clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        record: Callable[[Entry], None],
+        clock: Clock | None = None,
+        place: Place | None = None,
+        control_socket: str | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -54,10 +61,20 @@ class Worker:
             settings: the settings in force.
             record: takes the entry of each exchange.
             clock: by default the machine's.
+            place: where to listen beside other workers, `None` for a worker that is alone.
+            control_socket: path of the control plane's socket, `None` without one.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
         self.line = build_line(settings, clock=self.clock, record=record)
+        if control_socket is not None:
+            self.line.control = control_line(
+                self.line,
+                control_socket,
+                monotonic=self.clock.monotonic,
+                dropped=dropped_on_request(settings),
+                reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
+            )
         self.server = Server(
             partial(Exchange, self.line),
             self._error_without_exchange,
@@ -73,7 +90,7 @@ class Worker:
             reader=FieldReader(dropped_on_request(settings), REQUEST_FIELDS),
             is_proxy=partial(is_proxy, trusted=settings.trusted),
         )
-        self.listener = Listener(settings)
+        self.listener = Listener(settings, place)
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -124,14 +141,16 @@ class Worker:
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self.line.tasks.close()
-        await self.line.pool.close()
+        for pool in self.line.pools:
+            await pool.close()
 
     def sweep(self) -> None:
         """End what has had its time."""
         now = self.clock.monotonic()
         self.line.sweep(now)
         self.server.sweep(now)
-        self.line.pool.sweep(now)
+        for pool in self.line.pools:
+            pool.sweep(now)
 
     def _sweep_again(self) -> None:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep_again)

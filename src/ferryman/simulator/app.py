@@ -7,6 +7,14 @@ the route's own rules, in the order of the real API: credential, version, body. 
 
 from typing import Any, cast
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
 from ferryman.simulator import control as controls
 from ferryman.simulator.answer import compose
 from ferryman.simulator.call import Call
@@ -34,7 +42,7 @@ from ferryman.simulator.script import (
     json_script,
     stream_script,
 )
-from ferryman.simulator.settings import MISSING_EXTRA, SimulatorSettings
+from ferryman.simulator.settings import SimulatorSettings
 from ferryman.simulator.tokens import prompt_tokens
 from ferryman.simulator.validate import (
     MessageRequest,
@@ -42,17 +50,6 @@ from ferryman.simulator.validate import (
     read_json,
     read_message_request,
 )
-
-try:
-    from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
-    from starlette.middleware import Middleware
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-    from starlette.types import ASGIApp
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(MISSING_EXTRA, name=error.name) from error
 
 OWN_PATHS = "/simulator/"
 _CALL = "ferryman.simulator.call"  # the key in the ASGI scope

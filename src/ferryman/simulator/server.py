@@ -8,17 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import uvicorn
+from starlette.applications import Starlette
+
 from ferryman.simulator.app import create_app
+from ferryman.simulator.connection import connection_class
 from ferryman.simulator.recorder import Recorder
-from ferryman.simulator.settings import MISSING_EXTRA, SimulatorSettings
-
-try:
-    import uvicorn
-    from starlette.applications import Starlette
-
-    from ferryman.simulator.connection import connection_class
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(MISSING_EXTRA, name=error.name) from error
+from ferryman.simulator.settings import SimulatorSettings
 
 KEEP_ALIVE_SECONDS = (
     600  # longer than any client's pool keeps a connection, so that it is never ours that ends

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-MISSING_EXTRA = "The simulator needs starlette and uvicorn: pip install 'ferryman[simulator]'"
-
 # The names of anthropic 2.12.0, types/model_param.py, in its order, which is newest first.
 MODELS = (
     "claude-fable-5-2",

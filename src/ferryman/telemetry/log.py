@@ -30,7 +30,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def configure(
-    *, level: str, text: bool, stream: TextIO | None = None, writer: BackgroundWriter | None = None
+    *,
+    level: str,
+    text: bool,
+    stream: TextIO | None = None,
+    writer: BackgroundWriter | None = None,
+    process: str | None = None,
 ) -> None:
     """Set structlog up: coloured text for people, JSON lines for programs.
 
@@ -39,6 +44,7 @@ def configure(
         text: for people.
         stream: where to, by default standard error.
         writer: who writes there in place of the caller, `None` for the caller itself.
+        process: the name of this one in each message, `None` for none.
     """
     target = stream if stream is not None else sys.stderr
     output = _Output(target) if writer is None else _BackgroundOutput(writer)
@@ -46,6 +52,8 @@ def configure(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process is not None:
+        processors.append(_Named(process))
     if text:
         processors += [
             _escape,
@@ -61,6 +69,19 @@ def configure(
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=False,
     )
+
+
+class _Named:
+    """Puts the name of this process into each message."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(
+        self, _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event["process"] = self._name
+        return event
 
 
 class _Output(structlog.PrintLogger):

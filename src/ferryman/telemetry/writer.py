@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Iterator
 from typing import IO
 
 MAX_PENDING_BYTES = 8 << 20
 """What may wait for a slow reader, about 15,000 lines. Beyond it lines are dropped and counted: the log
 informs, the ledger keeps."""
+
+ATOMIC_BYTES = 4_096
+"""A pipe takes so many from several writers without mixing them (PIPE_BUF in pipe(7))."""
 
 CLOSE_SECONDS = 5.0
 """How long the end waits for what is left to be written."""
@@ -17,14 +21,16 @@ CLOSE_SECONDS = 5.0
 class BackgroundWriter:
     """Writes lines in order from a thread of its own."""
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
+    def __init__(self, stream: IO[bytes], name: str, *, shared: bool = False) -> None:
         """Begin to write.
 
         Args:
             stream: where lines go, unbuffered: the interpreter aborts at its end if a thread holds
                 the lock of a buffered standard output, as ours does while it waits for a reader.
             name: of the thread.
+            shared: other processes write there too: what is written at once is kept short.
         """
+        self._shared = shared
         self._stream = stream
         # Each number is changed by one thread alone: `+=` is not atomic.
         self._taken_bytes = 0  # by the caller
@@ -68,11 +74,27 @@ class BackgroundWriter:
 
     def _write_all(self) -> None:
         while (data := self._queue.get()) is not None:
-            rest = memoryview(data)
-            try:
-                while rest and (count := self._stream.write(rest)) is not None:
-                    rest = rest[count:]
-            except (OSError, ValueError):
-                pass  # the reader has gone; what is to come may still be read
-            self._lost += bytes(rest).count(b"\n")
+            for piece in _pieces(data) if self._shared else (data,):
+                self._write(piece)
             self._settled_bytes += len(data)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest and (count := self._stream.write(rest)) is not None:
+                rest = rest[count:]
+        except (OSError, ValueError):
+            pass  # the reader has gone; what is to come may still be read
+        self._lost += bytes(rest).count(b"\n")
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """`data` in pieces of whole lines, of `ATOMIC_BYTES` at most where a line is no longer."""
+    start = 0
+    while len(data) - start > ATOMIC_BYTES:
+        end = data.rfind(b"\n", start, start + ATOMIC_BYTES) + 1
+        end = end or data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
+    if start < len(data):
+        yield data[start:]

@@ -1,0 +1,95 @@
+"""`ferryman status`: what runs on this machine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ferryman.cli.options import load_or_exit, with_settings
+from ferryman.process.directory import directory_of
+
+TIMEOUT_SECONDS = 10.0
+HEADINGS = ("process", "pid", "state", "up since (UTC)", "restarts", "memory", "live")
+EXIT_NOTHING_RUNS = 1
+
+
+@click.command()
+@with_settings
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def status(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401  # one per setting
+    """Show the processes of the Ferryman that runs with these settings.
+
+    `port`, `unix_socket` and `runtime_directory` tell which it is. No key is needed: its socket is
+    for the user that it runs as. Exit code 1 if nothing runs.
+    """
+    settings = load_or_exit(values).settings
+    directory = directory_of(settings, settings.port)
+    try:
+        body = fetch(directory.control, "/control/processes")
+    except OSError as error:
+        where = f"unix:{settings.unix_socket}" if settings.unix_socket else f"port {settings.port}"
+        reason = error.strerror or str(error)
+        click.echo(f"ferryman: nothing runs on {where}: {directory.control}: {reason}.", err=True)
+        sys.exit(EXIT_NOTHING_RUNS)
+    if as_json:
+        click.echo(body.decode())
+        return
+    rows = [HEADINGS, *(cells(row) for row in json.loads(body)["processes"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A process as a line of the table."""
+    since, memory_bytes, live = row["started_at"], row["memory_bytes"], row.get("live")
+    return (
+        f"{row['role']} {row['number']}" if row["number"] else row["role"],
+        str(row["pid"] or "-"),
+        row["state"],
+        f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S}" if since is not None else "-",
+        str(row["restarts"]),
+        f"{memory_bytes / 1e6:.1f} MB" if memory_bytes is not None else "-",
+        str(live) if live is not None else "-",
+    )
+
+
+def fetch(path: Path, target: str) -> bytes:
+    """The answer to GET `target` from the Unix socket at `path`.
+
+    Raises:
+        OSError: nobody answers, or not with 200.
+    """
+    connection = _UnixConnection(path)
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        body = response.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"its answer is no HTTP ({error})") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise OSError(f"it answers with {response.status}")
+    return body
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path in the place of the host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(str(self._path))

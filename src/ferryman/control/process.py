@@ -1,0 +1,95 @@
+"""The control plane as a process: `python -m ferryman.control.process`, started by the supervisor alone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from pathlib import Path
+
+import structlog
+
+from ferryman.clock import SystemClock
+from ferryman.control.app import Gate, create_app
+from ferryman.control.feed import FeedServer
+from ferryman.control.processes import Processes
+from ferryman.control.server import LogHandler, Server
+from ferryman.errors import SettingsError
+from ferryman.process.child import Child, main
+from ferryman.process.directory import RuntimeDirectory
+
+log = structlog.get_logger("ferryman.control")
+
+WORKERS_SECONDS = 10.0
+"""How much longer than `shutdown_grace_seconds` workers may take to end: their log and their clients have
+a few seconds each."""
+
+
+async def work(child: Child) -> None:
+    """Serve until the supervisor says so or has gone, and the workers have ended.
+
+    Raises:
+        SettingsError: `admin_port` cannot be listened on.
+    """
+    logging.getLogger("uvicorn").addHandler(LogHandler())
+    clock = SystemClock()
+    settings = child.handover.settings
+    directory = RuntimeDirectory(Path(child.handover.directory))
+    feed = FeedServer(clock)
+    processes = Processes(feed)
+    await child.begin(processes.take)
+    app = create_app(processes.routes(), clock)
+    guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
+    _clear(directory)
+    await feed.start(str(directory.feed))
+    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
+    await guarded.listen([_listen_unix(directory.relayed), *admin])
+    await trusting.listen([_listen_unix(directory.control)])
+    gc.collect()
+    gc.freeze()
+    child.ready()
+    await child.stopping.wait()
+    # What they write at their end is still to be stored. The supervisor stops us when they have gone; after
+    # a signal to all processes, or its own death, we see it here.
+    await _wait(feed.all_gone, child.grace_seconds + WORKERS_SECONDS)
+    await asyncio.gather(guarded.stop(), trusting.stop())
+    await feed.close()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        log.warning("workers have not ended in time", seconds=seconds)
+
+
+def _clear(directory: RuntimeDirectory) -> None:
+    """Remove what a killed control plane has left; the supervisor sees to it that there is one at a time."""
+    for path in (directory.control, directory.relayed, directory.feed):
+        path.unlink(missing_ok=True)
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(path))
+    return sock
+
+
+def _listen_admin(port: int) -> socket.socket:
+    # With the protocol: asyncio sets TCP_NODELAY only on sockets that name it.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or str(error)
+        raise SettingsError([f"admin_port: cannot listen on `127.0.0.1:{port}`: {reason}."]) from error
+    return sock
+
+
+if __name__ == "__main__":
+    main(work, None)

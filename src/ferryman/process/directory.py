@@ -1,0 +1,94 @@
+"""The private directory in which the processes of one `ferryman serve` meet."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from ferryman.errors import SettingsError
+from ferryman.settings import Settings
+from ferryman.settings_load import shown
+
+MODE = 0o700
+"""Whoever reaches the sockets needs no key: nobody else may."""
+
+
+class RuntimeDirectory:
+    """Paths of the sockets. All are the control plane's.
+
+    Attributes:
+        path: the directory.
+        control: for this machine's operator, who needs no key: `ferryman status`.
+        relayed: takes the requests that came to the workers.
+        feed: where workers report and are told what changes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.control = path / "control.sock"
+        self.relayed = path / "relayed.sock"
+        self.feed = path / "feed.sock"
+        self._lock: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<RuntimeDirectory {self.path}>"
+
+    def claim(self) -> None:
+        """Make the directory, and keep it for this process until `release` or its end.
+
+        Raises:
+            SettingsError: it cannot be made, others could reach into it, or another Ferryman has it.
+        """
+        try:
+            self.path.parent.mkdir(MODE, parents=True, exist_ok=True)
+            self.path.mkdir(MODE, exist_ok=True)
+            status = os.lstat(self.path)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                raise self._problem("is no directory of this user")
+            if stat.S_IMODE(status.st_mode) != MODE:
+                self.path.chmod(MODE)
+            self._lock = _locked(self.path / "lock")
+        except BlockingIOError as error:
+            raise self._problem("is in use by another Ferryman of this user on this port") from error
+        except OSError as error:
+            raise self._problem(f"cannot be used: {error.strerror or error}") from error
+
+    def release(self) -> None:
+        """Remove the directory, if `claim` has got it."""
+        if self._lock is None:
+            return
+        for path in (self.control, self.relayed, self.feed, self.path / "lock"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody keeps a file of his own in it
+            self.path.rmdir()
+        os.close(self._lock)
+        self._lock = None
+
+    def _problem(self, what: str) -> SettingsError:
+        way_out = "name another place in `runtime_directory`"
+        return SettingsError([f"runtime_directory: {shown(self.path)} {what}; {way_out}."])
+
+
+def _locked(path: Path) -> int:
+    """A lock that ends with this process; BlockingIOError if another has it."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def directory_of(settings: Settings, port: int) -> RuntimeDirectory:
+    """The directory of the Ferryman that listens under `settings`, on `port` unless it is a Unix socket."""
+    base = Path(settings.runtime_directory or f"/tmp/ferryman-{os.geteuid()}")  # noqa: S108  # checked, 0700
+    if settings.unix_socket is None:
+        return RuntimeDirectory(base / str(port))
+    # By its digest: the paths of the sockets may have 107 bytes.
+    path = os.path.abspath(settings.unix_socket)  # noqa: PTH100  # links are not followed
+    return RuntimeDirectory(base / f"unix-{hashlib.sha256(path.encode()).hexdigest()[:12]}")

@@ -1,0 +1,324 @@
+"""The parent: starts, watches, restarts and drains the workers and the control plane. It decides nothing.
+
+Children are fresh interpreters, `python -m …`: a fork would take the state of threads and locks along,
+and each child imports only what it needs. Their settings go over their lifelines, so that
+no secret stands on a command line (see `ferryman.process`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from ferryman.clock import Clock, SystemClock
+from ferryman.errors import SettingsError
+from ferryman.process.child import name_of
+from ferryman.process.directory import RuntimeDirectory, directory_of
+from ferryman.process.messages import Failed, Handover, ProcessState, Ready, framed, read_message
+from ferryman.relay.listen import Entrance
+from ferryman.settings import Settings
+from ferryman.tasks import TaskOwner
+
+log = structlog.get_logger("ferryman.supervisor")
+
+MODULES = {"worker": "ferryman.relay.process", "control": "ferryman.control.process"}
+
+RESTART_SECONDS = 0.1
+MAX_RESTART_SECONDS = 10.0
+"""Before a process is started again: the first time, and at most; doubled each time."""
+
+HEALTHY_SECONDS = 30.0
+"""A process that has lived so long is started again after `RESTART_SECONDS`."""
+
+WORKER_END_SECONDS = 10.0
+"""What a worker may take beyond its grace: for clients to take what was written, and for the log."""
+
+CONTROL_END_SECONDS = 10.0
+"""What the control plane may take after the last worker has gone."""
+
+
+class Process:
+    """One place for a process, and whoever fills it now.
+
+    Attributes:
+        role, number: see `ferryman.process.messages.Handover`.
+        state, pid, started_at, restarts: see `ferryman.process.messages.ProcessState`.
+        wait_seconds: before it is started again, if it dies.
+        wanted: it is started again when it ends.
+        ended: it has, and is not started again.
+    """
+
+    def __init__(self, role: str, number: int) -> None:
+        self.role = role
+        self.number = number
+        self.state = "starting"
+        self.started_at: float | None = None
+        self.restarts = 0
+        self.wait_seconds = RESTART_SECONDS
+        self.wanted = True
+        self.unwanted = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.running: asyncio.subprocess.Process | None = None
+        self.lifeline: asyncio.StreamWriter | None = None
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name}: {self.state}, pid {self.pid}>"
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        return name_of(self.role, self.number)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, `None` while there is none."""
+        return self.running.pid if self.running is not None else None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self.running is not None and self.running.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.running.send_signal(number)
+
+    def end(self) -> None:
+        """Ask it to end, for good."""
+        self.wanted = False
+        self.unwanted.set()
+        self.state = "stopping"
+        self.send(signal.SIGTERM)
+
+    def told(self) -> ProcessState:
+        """What is told of it."""
+        return ProcessState(self.role, self.number, self.state, self.pid, self.started_at, self.restarts)
+
+
+class Supervisor:
+    """The processes of one `ferryman serve`."""
+
+    def __init__(
+        self, settings: Settings, *, on_ready: Callable[[int], None], clock: Clock | None = None
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: in force.
+            on_ready: is called once, with the port, when all processes do their work.
+            clock: by default the machine's.
+        """
+        self.settings = settings
+        self.control = Process("control", 0)
+        self.workers = [Process("worker", number + 1) for number in range(settings.workers)]
+        self._clock = clock if clock is not None else SystemClock()
+        self._on_ready = on_ready
+        self._began_at = self._clock.now()
+        self._told_ready = False
+        self._stopping = asyncio.Event()
+        self._failure: SettingsError | None = None
+        self._entrance: Entrance | None = None
+        self._directory: RuntimeDirectory | None = None
+        self._tasks = TaskOwner("supervisor")
+
+    def __repr__(self) -> str:
+        return f"<Supervisor of {self._all}>"
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends all processes at once.
+
+        Raises:
+            SettingsError: a process cannot start because of a setting.
+        """
+        self._entrance = Entrance(self.settings)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_end_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        try:
+            self._directory = directory_of(self.settings, self._entrance.port)
+            self._directory.claim()
+            for process in self._all:
+                self._tasks.spawn(self._keep(process), process.name)
+            await self._stopping.wait()
+            await self._drain()
+        finally:
+            self._kill_all()
+            await asyncio.gather(*(process.ended.wait() for process in self._all if process.running))
+            await self._tasks.close()
+            self._entrance.close()
+            if self._directory is not None:
+                self._directory.release()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def _all(self) -> list[Process]:
+        return [self.control, *self.workers]
+
+    # ── signals ──
+
+    def _on_end_signal(self, number: signal.Signals) -> None:
+        if not self._stopping.is_set():
+            self._stopping.set()
+            return
+        self._kill_all()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _reload(self) -> None:
+        for worker in self.workers:
+            if worker.state == "running":  # before that the signal would end it
+                worker.send(signal.SIGHUP)
+
+    def _kill_all(self) -> None:
+        for process in self._all:
+            process.wanted = False
+            process.unwanted.set()
+            process.send(signal.SIGKILL)
+
+    # ── the life of a process ──
+
+    async def _keep(self, process: Process) -> None:
+        """Keep `process` running as long as it is wanted."""
+        try:
+            while process.wanted:
+                began = self._clock.monotonic()
+                cause = await self._live(process)
+                if not process.wanted:
+                    break
+                if self._clock.monotonic() - began >= HEALTHY_SECONDS:
+                    process.wait_seconds = RESTART_SECONDS
+                log.error(
+                    "process ended", name=process.name, cause=cause, again_in_seconds=process.wait_seconds
+                )
+                self._change(process, "waiting")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(process.wait_seconds):
+                        await process.unwanted.wait()
+                process.wait_seconds = min(2 * process.wait_seconds, MAX_RESTART_SECONDS)
+                process.restarts += 1
+        finally:
+            process.ended.set()
+
+    async def _live(self, process: Process) -> str:
+        """One life of `process`, from its start to its end; why it ended."""
+        try:
+            reader = await self._start(process)
+        except OSError as error:
+            return f"it could not be started: {error.strerror or error}"
+        assert process.running is not None  # noqa: S101  # just started
+        try:
+            while (message := await read_message(reader, Ready | Failed)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
+                self._on_message(process, message)
+        except ValueError as error:
+            log.error("process speaks nonsense", name=process.name, reason=str(error))  # noqa: TRY400  # its words say it all
+            process.send(signal.SIGKILL)
+        code = await process.running.wait()
+        process.running = process.started_at = None
+        if process.lifeline is not None:
+            process.lifeline.close()
+            process.lifeline = None
+        return cause_of(code)
+
+    async def _start(self, process: Process) -> asyncio.StreamReader:
+        assert self._entrance is not None  # noqa: S101  # taken at the start
+        assert self._directory is not None  # noqa: S101  # the same
+        shared = self._entrance.inherited if process.role == "worker" else None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                # A group of its own: Ctrl-C in a terminal is for us, who end the others in their order.
+                # `-P`: the working directory is no place for modules.
+                process.running = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-P", "-m", MODULES[process.role], process.name),
+                    stdin=theirs.fileno(),
+                    pass_fds=() if shared is None else (shared.fileno(),),
+                    process_group=0,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        if not process.wanted:  # meanwhile
+            process.send(signal.SIGTERM)
+        process.started_at = self._clock.now()
+        reader, process.lifeline = await asyncio.open_unix_connection(sock=ours)
+        handover = Handover(
+            process.role,
+            process.number,
+            replace(self.settings, port=self._entrance.port),
+            str(self._directory.path),
+            None if shared is None else shared.fileno(),
+        )
+        process.lifeline.write(framed(handover))
+        self._change(process, "starting")
+        return reader
+
+    def _on_message(self, process: Process, message: Ready | Failed) -> None:
+        if isinstance(message, Failed):
+            if self._told_ready:
+                log.error("process cannot start", name=process.name, problems=message.problems)
+            elif self._failure is None:
+                self._failure = SettingsError(message.problems)
+                self._stopping.set()
+            return
+        self._change(process, "running")
+        if not self._told_ready and all(one.state == "running" for one in self._all):
+            self._told_ready = True
+            assert self._entrance is not None  # noqa: S101  # taken at the start
+            self._on_ready(self._entrance.port)
+        elif self._told_ready:
+            log.info("process runs again", name=process.name, pid=process.pid, restarts=process.restarts)
+
+    def _change(self, process: Process, state: str) -> None:
+        """`process` is in another state."""
+        if process.wanted:
+            process.state = state
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the control plane of all processes."""
+        lifeline = self.control.lifeline
+        if lifeline is not None and not lifeline.is_closing():
+            pid, since = os.getpid(), self._began_at
+            states = [ProcessState("supervisor", 0, "running", pid, since, 0)]
+            lifeline.write(framed(states + [one.told() for one in self._all]))
+
+    # ── the end ──
+
+    async def _drain(self) -> None:
+        """End the workers, then the control plane, which stores what they have written."""
+        assert self._entrance is not None  # noqa: S101  # taken at the start
+        self._entrance.close()
+        for worker in self.workers:
+            worker.end()
+        self._tell()
+        await self._ended(self.workers, self.settings.shutdown_grace_seconds + WORKER_END_SECONDS)
+        self.control.end()
+        await self._ended([self.control], CONTROL_END_SECONDS)
+
+    async def _ended(self, processes: list[Process], seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for process in processes:
+                    await process.ended.wait()
+        for process in processes:
+            if not process.ended.is_set():
+                log.error("process killed", name=process.name, reason=f"it did not end within {seconds:g} s")
+                process.send(signal.SIGKILL)
+
+
+def cause_of(code: int) -> str:
+    """Why a process ended that ended with `code`, which is negative for a signal."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
