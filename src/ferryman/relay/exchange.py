@@ -98,8 +98,7 @@ class Exchange:
             self.route = route(self.request)
             self.line = line = self.line.of(self.route)
             self.principal = authenticate(self.request.fields, line.auth)
-            length = self.request.length or 0
-            self.body_limit = read.room_for(self.route, length, line.held_bytes, line.limits)
+            self.body_limit = read.room_for(self.route, self.request, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)
         else:

@@ -31,12 +31,12 @@ def body_limit(route: Route, limits: LineLimits) -> tuple[int, str]:
     return limits.upload_bytes, "`max_upload_bytes`"
 
 
-def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> int:
+def room_for(route: Route, request: Request, held_bytes: int, limits: LineLimits) -> int:
     """How large the body of a request may become, in bytes.
 
     Args:
         route: where the request goes.
-        length: what it announces, 0 if nothing.
+        request: its head, which may announce a length.
         held_bytes: of the bodies in memory.
         limits: the bounds of both.
 
@@ -45,6 +45,7 @@ def room_for(route: Route, length: int, held_bytes: int, limits: LineLimits) -> 
         Overloaded: what it announces cannot be held now.
     """
     limit_bytes = limits.body_bytes if route.reads_call else body_limit(route, limits)[0]
+    length = request.length or 0
     if length > limit_bytes:
         raise too_large(route, limits)
     if route.whole and held_bytes + length > limits.held_bytes:
