@@ -2,6 +2,8 @@
 
     FerrymanError                      status  error.type              retried by clients
     ├── SettingsError                  (exit 2, before anything listens)
+    ├── StoreError                     the database says what cannot be: damaged, or no such table
+    │   └── StoreUnavailable           the database is away, busy or full: worth trying again
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── NotFound                   404     not_found_error         no
@@ -36,6 +38,14 @@ class SettingsError(FerrymanError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class StoreError(FerrymanError):
+    """The database cannot do what it was asked, and asking again will not help."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away, busy, full or too slow: what was asked was not done, and may be asked again."""
 
 
 class RelayError(FerrymanError):
