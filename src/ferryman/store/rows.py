@@ -33,6 +33,9 @@ CHARGED_TO = (
 POSITION = {name: position for position, name in enumerate(COLUMNS)}
 TOKENS_FROM, TOKENS_TO = POSITION[TOKENS[0]], POSITION[TOKENS[-1]] + 1
 
+MAX_COUNT = 10**12
+"""Tokens of one exchange: beyond what can be, and a million of it still fits into 64 bits."""
+
 _SAME = (
     *("id", "method", "path", "principal", "credential", "client_address", "session_id", "model", "status"),
     *("error", "upstream_request_id", "attempts", "request_bytes", "response_bytes"),
@@ -105,7 +108,7 @@ def _usage(usage: Usage) -> tuple[Any, ...]:
     cache = usage.cache_creation or _NO_CACHE
     tools = usage.server_tool_use or _NO_TOOLS
     details = usage.output_tokens_details or _NO_DETAILS
-    return (
+    counts = (
         usage.input_tokens,
         usage.output_tokens,
         usage.cache_creation_input_tokens,
@@ -115,11 +118,18 @@ def _usage(usage: Usage) -> tuple[Any, ...]:
         tools.web_search_requests,
         tools.web_fetch_requests,
         details.thinking_tokens,
+    )
+    return (
+        *(counts if max(filter(None, counts), default=0) <= MAX_COUNT else map(_bounded, counts)),
         usage.service_tier and _clean(usage.service_tier),
         usage.inference_geo and _clean(usage.inference_geo),
         usage.speed and _clean(usage.speed),
         None if usage.iterations is None else _json(usage.iterations),
     )
+
+
+def _bounded(count: int | None) -> int | None:
+    return None if count is None else min(count, MAX_COUNT)
 
 
 def _clean(text: str) -> str:

@@ -45,8 +45,9 @@ from ferryman.store.rows import (
     row_of,
 )
 
-MAX_BATCH = 500
-"""Entries in one transaction: some milliseconds of the write lock."""
+MAX_BATCH = 1_000
+"""Entries in one transaction: some tens of milliseconds of the write lock. Larger batches touch each page
+of the indexes less often; from 500 to 2,000 an entry got about a fifth cheaper."""
 
 _STARTED, _TAGS, _FAILED = POSITION["started_at_microseconds"], POSITION["tags"], POSITION["failed"]
 _KEY = [POSITION[name] for name in schema.ROLLUP_KEY[1:]]
