@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,15 +13,11 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ferryman.cli.main import main
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
-from ferryman.settings import Settings
-from ferryman.settings_store import database
 from ferryman.store.migrate import scripts, upgrade
 from ferryman.store.read import MAX_PAGE, Cursor, Filter
 from ferryman.store.rows import POSITION, entry_of, row_of
@@ -33,12 +28,6 @@ from tests.support.postgres import Server
 from tests.support.stores import NOON, entry, opened, sqlite_url
 
 DAYS = (date(2000, 1, 1), date(2100, 1, 1))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as one:
-        yield one
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -367,64 +356,3 @@ def test_database_that_is_away_is_told_from_a_fault(server: Server, tmp_path: Pa
 def test_password_is_in_no_repr() -> None:
     with closing(opened("postgresql://me:do-not-tell@localhost/name")) as store:
         assert "do-not-tell" not in repr(store)
-
-
-def test_file_and_directory_are_nobody_elses(tmp_path: Path) -> None:
-    with closing(Store(database(Settings(data_dir=str(tmp_path / "a" / "b"))))) as store:
-        store.migrate()
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "a" / "b" / "ferryman.db").stat().st_mode & 0o777 == 0o600
-
-
-def test_backup_is_whole_while_writing_goes_on(tmp_path: Path) -> None:
-    with closing(opened(sqlite_url(tmp_path))) as store:
-        store.migrate()
-        store.write.insert_entries([entry(number) for number in range(2_000)])
-        ended = threading.Event()
-
-        def write() -> None:
-            number = 2_000
-            while not ended.is_set() and number < 50_000:
-                store.write.insert_entries([entry(number)])
-                number += 1
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        store.backup(tmp_path / "copy.db")
-        ended.set()
-        writer.join()
-    assert not list(tmp_path.glob(".copy.db*"))
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
-        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    with closing(opened(sqlite_url(tmp_path, "copy.db"))) as restored:
-        restored.migrate()
-        assert totals(restored)["requests"] == restored.read.count(Filter(), at_most=100_000).number >= 2_000
-
-
-def test_backup_command_copies_and_never_overwrites(tmp_path: Path) -> None:
-    url, copy = sqlite_url(tmp_path), tmp_path / "copy.db"
-    arguments = ["backup", str(copy), "--database-url", url]
-    missing = CliRunner().invoke(main, arguments)
-    assert missing.exit_code == 2
-    assert "there is no database" in missing.output
-    with closing(opened(url)) as store:
-        store.migrate()
-    done = CliRunner().invoke(main, arguments)
-    assert (done.exit_code, done.output.startswith("ok: ")) == (0, True)
-    kept = copy.read_bytes()
-    again = CliRunner().invoke(main, arguments)
-    assert again.exit_code == 1
-    assert "exists already" in again.output
-    assert copy.read_bytes() == kept
-    nowhere = CliRunner().invoke(main, ["backup", str(tmp_path / "a" / "b"), "--database-url", url])
-    assert nowhere.exit_code == 1
-
-
-def test_backup_of_postgresql_is_left_to_its_own_tool(server: Server, tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        main, ["backup", str(tmp_path / "x")], env={"DATABASE_URL": server.url("test1")}
-    )
-    assert done.exit_code == 2
-    assert "pg_dump" in done.output
-    with closing(opened(server.url("test1"))) as store, pytest.raises(StoreError, match="pg_dump"):
-        store.backup(tmp_path / "x")
