@@ -11,6 +11,7 @@ import pytest
 from ferryman.settings import Settings
 from tests.support.edge import Script, Upstream, answering
 from tests.support.gateway import Gateway, HeldClock
+from tests.support.postgres import Server
 
 T = TypeVar("T")
 
@@ -59,3 +60,10 @@ def line() -> Iterator[Bench]:
 def clock() -> HeldClock:
     """A clock that stands still."""
     return HeldClock()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL for all tests that need one."""
+    with Server() as one:
+        yield one

@@ -4,6 +4,8 @@
     ├── SettingsError                  (exit 2, before anything listens)
     ├── JournalUnwritable              (`on_ledger_failure` decides what a client sees)
     ├── JournalUnreadable              (of another version; the journal waits)
+    ├── StoreError                     the database says what cannot be: damaged, or no such table
+    │   └── StoreUnavailable           the database is away, busy or full: worth trying again
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── Unauthorized               401     authentication_error    no
@@ -48,6 +50,14 @@ class JournalUnwritable(FerrymanError):
 
 class JournalUnreadable(FerrymanError):
     """The journal, or the place where its reading stopped, is not one that can be read here."""
+
+
+class StoreError(FerrymanError):
+    """The database cannot do what it was asked, and asking again will not help."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away, busy, full or too slow: what was asked was not done, and may be asked again."""
 
 
 class RelayError(FerrymanError):

@@ -18,7 +18,7 @@ from ferryman.hosts import is_loopback
 MASK = "********"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_BEFORE_AT = re.compile(r"^(https?://)?.*@", re.DOTALL)
+_BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 def _setting(  # noqa: PLR0913  # a row of a table has many columns
@@ -191,6 +191,25 @@ class Settings:
     )
     upstream_client_key_file: str | None = _setting(
         None, "Private key (PEM, not encrypted) of that certificate, if it is a file of its own."
+    )
+    data_dir: str | None = _setting(
+        None,
+        "Directory for what Ferryman keeps, made with mode 700 when it is first used. Without one: "
+        "`$XDG_DATA_HOME/ferryman`, else `~/.local/share/ferryman`.",
+    )
+    database_url: str | None = _setting(
+        None,
+        "The database: `sqlite:///ferryman.db` (from the working directory), `sqlite:////srv/ferryman.db` "
+        "or `postgresql://user:password@host/name`. Without one: SQLite, `ferryman.db` in `data_dir`.",
+        env=("DATABASE_URL",),
+        credentials=True,
+    )
+    entries_retention_days: int | None = _setting(
+        None,
+        "Entries are deleted when they are this many days old; sums by day stay. Without a number nothing is "
+        "deleted.",
+        at_least=1,
+        at_most=36_500,
     )
     on_disconnect: Literal["auto", "cancel", "drain"] = _setting(
         "auto",

@@ -21,6 +21,7 @@ import yaml
 from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name
 from ferryman.settings import MASK, Settings, env_names, rows, trusted_proxies, type_of, wanted
+from ferryman.settings_store import database_problem, default_data_dir
 from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
@@ -85,6 +86,7 @@ def load(
             problems.append(f"{row.name}: {what} {_origin(source)} cannot be used; wanted {wanted(row)}.")
     settings = _with_proxy(Settings(**values), sources, environ)
     settings = _with_runtime_directory(settings, sources, environ)
+    settings = replace(settings, data_dir=settings.data_dir or default_data_dir(environ))
     problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
         raise SettingsError(problems)
@@ -286,6 +288,8 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
         yield {"upstream_url", "host", "port"}, f"{start['upstream_url']}: {circle}."
     if (problem := proxy_problem(settings.upstream_proxy)) is not None:
         yield {"upstream_proxy"}, f"{start['upstream_proxy']}: {problem}"
+    if (problem := database_problem(settings)) is not None:
+        yield {"database_url", "data_dir"}, f"{start['database_url']}: {problem}"
     for names, problem in tls_problems(settings):
         yield names, f"{start[max(names)]}: {problem}."
     if settings.admin_port is not None and settings.admin_port == settings.port and not settings.unix_socket:

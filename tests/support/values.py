@@ -12,6 +12,12 @@ SPECIAL = {
     "unix_socket_mode": ("600", "666", "0660", "777"),
     "trusted_proxies": ("10.0.0.1", "10.0.0.0/8, unix", "::1", "fd00::/8,"),
     "upstream_proxy": tuple(f"http://text-{step}:3128" for step in (1, 2, 3, 4)),
+    "database_url": (
+        "sqlite:///a.db",
+        "sqlite:////srv/a.db",
+        "postgres://h/d",
+        "postgresql://h:5432/d?sslmode=require",
+    ),
     "public_url": tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4)),
 }
 """Texts for settings that do not take every text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ferryman import __version__
+from ferryman.cli.backup import backup
 from ferryman.cli.config import config
 from ferryman.cli.serve import serve
 from ferryman.cli.simulate import simulator
@@ -39,5 +40,6 @@ def version() -> None:
 
 main.add_command(serve)
 main.add_command(status)
+main.add_command(backup)
 main.add_command(config)
 main.add_command(simulator)

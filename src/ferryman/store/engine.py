@@ -1,0 +1,175 @@
+"""Engines for both databases, and their errors as ours.
+
+SQLite has one connection that writes and a few that read; PostgreSQL has a small pool for both.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
+
+from ferryman.errors import SettingsError, StoreError, StoreUnavailable
+from ferryman.settings_store import Postgres, SqliteFile
+
+BUSY_MILLISECONDS = 5_000
+"""How long SQLite waits for another process that writes; a batch takes some milliseconds."""
+
+READERS = 4
+"""Connections for reading: as many reports at once as a machine of that size can serve."""
+
+POOL_WAIT_SECONDS = 10.0
+CONNECT_SECONDS = 5
+STATEMENT_MILLISECONDS = 30_000
+"""A statement of PostgreSQL that takes longer is given up."""
+
+CHECKPOINT_PAGES = 4_000
+"""16 MB of write-ahead log before it is carried over: a page that many batches touch is carried once."""
+
+CACHE_KIBIBYTES = 16_384
+"""Of pages, for each connection of SQLite that needs them: the ends of all indexes stay in memory."""
+
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_PERM,
+}
+_POSTGRES_AWAY = ("08", "28", "3D", "40", "53", "57", "58", "55P03", "25006")
+"""SQLSTATEs, or their classes: connection, login, no such database, deadlock, resources, shutdown and
+time-out, system, lock, and a server that only reads (after a fail-over).
+
+Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+
+
+class Engines(NamedTuple):
+    """The two ways to one database.
+
+    Attributes:
+        write: begins transactions that hold the write lock from their start.
+        read: for everything else.
+    """
+
+    write: Engine
+    read: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite."""
+        return self.write.dialect.name == "sqlite"
+
+
+def open_engines(target: SqliteFile | Postgres) -> Engines:
+    """Engines for `target`; nothing is connected yet.
+
+    Raises:
+        SettingsError: the driver for PostgreSQL is not installed, or the directory cannot be made.
+    """
+    if isinstance(target, SqliteFile):
+        _make_directory(target)
+        return Engines(_sqlite(target.path, writes=True), _sqlite(target.path, writes=False))
+    url = make_url(target.url).set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(
+            url,
+            pool_size=READERS,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_SECONDS,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
+        )
+    except ImportError as error:
+        hint = "PostgreSQL needs a driver; install it with `pip install 'ferryman[postgres]'`."
+        raise SettingsError([f"database_url: {hint}"]) from error
+    event.listen(engine, "connect", _prepare_postgres)
+    return Engines(engine, engine)
+
+
+def _make_directory(target: SqliteFile) -> None:
+    if target.directory is None:
+        return
+    try:
+        target.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"`{target.directory}` cannot be made: {error.strerror}."
+        raise SettingsError([f"data_dir: {problem}"]) from error
+
+
+def _sqlite(path: Path, *, writes: bool) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        pool_size=1 if writes else READERS,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        hide_parameters=True,
+        connect_args={
+            "timeout": BUSY_MILLISECONDS / 1000,
+            "check_same_thread": False,
+            "isolation_level": None,
+        },
+    )
+
+    def prepare(connection: Any, _: object) -> None:  # noqa: ANN401  # of the driver
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+        if not writes:
+            connection.execute("PRAGMA query_only = ON")
+
+    def begin(connection: Any) -> None:  # noqa: ANN401  # of SQLAlchemy
+        # The write lock at once: a transaction that reads first could not wait for it later.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _prepare_postgres(connection: Any, _: object) -> None:  # noqa: ANN401  # of the driver
+    connection.autocommit = True
+    connection.execute(
+        f"SET statement_timeout = {STATEMENT_MILLISECONDS}; SET lock_timeout = {STATEMENT_MILLISECONDS}; "
+        f"SET idle_in_transaction_session_timeout = {STATEMENT_MILLISECONDS}; "
+        "SET application_name = 'ferryman'"
+    )
+    connection.autocommit = False
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the database's errors as `StoreUnavailable` or `StoreError`, without SQL and values."""
+    try:
+        yield
+    except exc.TimeoutError as error:  # of the pool
+        raise StoreUnavailable("every connection to the database is in use; try again") from error
+    except exc.DBAPIError as error:
+        raise _ours(error.orig or error, lost=error.connection_invalidated) from error
+    except sqlite3.Error as error:
+        raise _ours(error, lost=False) from error
+
+
+def _ours(error: BaseException, *, lost: bool) -> StoreError:
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    code = getattr(error, "sqlite_errorcode", None)
+    state = getattr(error, "sqlstate", None)
+    if code is not None:
+        away = code & 0xFF in _SQLITE_AWAY
+    elif state is not None:
+        away = state.startswith(_POSTGRES_AWAY)
+    else:  # libpq could not connect, or lost the connection
+        away = type(error).__name__ in {"OperationalError", "ConnectionTimeout"}
+    if away or lost:
+        return StoreUnavailable(f"the database cannot be used for now: {told}")
+    return StoreError(f"the database refused: {told}")

@@ -1,0 +1,87 @@
+"""What is kept and for how long: deleting old entries, and a copy of the whole database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import delete, select
+
+from ferryman.errors import StoreError
+from ferryman.store.engine import Engines, translated
+from ferryman.store.rows import microseconds
+from ferryman.store.schema import entries
+
+MAX_STEP = 1_000
+"""Entries deleted in one transaction: some tens of milliseconds of the write lock."""
+
+
+def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP) -> int:
+    """Delete the oldest entries that started before `moment`, with their tags; their sums stay.
+
+    Returns:
+        How many were deleted; less than `at_most` when none are left.
+
+    Raises:
+        StoreUnavailable: the database is away; nothing was deleted.
+    """
+    old = (
+        select(entries.c.id)
+        .where(entries.c.started_at_microseconds < microseconds(moment))
+        .order_by(entries.c.started_at_microseconds)
+        .limit(min(at_most, MAX_STEP))
+    )
+    with translated(), engines.write.begin() as connection:
+        return connection.execute(delete(entries).where(entries.c.id.in_(old))).rowcount
+
+
+def backup(engines: Engines, target: Path) -> None:
+    """Copy a database of SQLite to the new file `target`, as it is at one moment; writing goes on meanwhile.
+
+    The copy is checked before it gets its name, and stands alone: it has no write-ahead log.
+
+    Raises:
+        FileExistsError: there is such a file already; it stays as it is.
+        OSError: the copy cannot be written.
+        StoreUnavailable: the database cannot be read for now.
+        StoreError: the database is damaged, or not SQLite.
+    """
+    if not engines.is_sqlite:
+        raise StoreError("PostgreSQL has its own tool for this: pg_dump")
+    if os.path.lexists(target):
+        raise FileExistsError(f"`{target}` exists already")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with translated():
+            _copy(engines, part)
+        _sync(part)
+        os.link(part, target)  # as a rename, but never over another file
+    finally:
+        for name in (part, Path(f"{part}-journal"), Path(f"{part}-wal"), Path(f"{part}-shm")):
+            name.unlink(missing_ok=True)
+    _sync(target.parent)
+
+
+def _copy(engines: Engines, part: Path) -> None:
+    with closing(sqlite3.connect(part)) as copy:
+        with engines.read.connect() as connection:
+            source = connection.connection.driver_connection
+            assert isinstance(source, sqlite3.Connection)  # noqa: S101  # for the checker
+            source.backup(copy)  # all pages in one step: a reader's view, which a writer cannot change
+        copy.execute("PRAGMA journal_mode = DELETE")
+        found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreError(f"the copy is damaged, and so may be the database: {found}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
