@@ -81,7 +81,7 @@ def fill(store: Store, rows: int) -> None:
     cpu_seconds, wall_seconds = [], []
     for number in range(rows // MAX_BATCH):
         batch = [next(made) for _ in range(MAX_BATCH)]
-        checkpoint = Checkpoint("bench", "1", number, number, batch[-1].started_at)
+        checkpoint = Checkpoint("bench", "1", number, batch[-1].started_at)
         cpu, wall = time.process_time(), time.perf_counter()
         store.write.insert_entries(batch, checkpoint)
         cpu_seconds.append(time.process_time() - cpu)

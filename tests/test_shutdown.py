@@ -16,6 +16,7 @@ import pytest
 from ferryman.errors import RelayError
 from ferryman.http1.client import ClientConnection
 from ferryman.model import Entry
+from ferryman.relay.recorder import Recorder
 from ferryman.relay.worker import build_line
 from ferryman.settings import Settings
 from tests.conftest import KEY, Bench
@@ -276,7 +277,7 @@ def test_connection_given_up_in_the_moment_it_is_made_is_counted_once(how: str) 
         options = Settings(
             upstream_url="http://192.0.2.1", anthropic_api_key="sk", connect_timeout_seconds=0.1
         )
-        line = build_line(options, clock=HeldClock(), record=lambda _: None)
+        line = build_line(options, clock=HeldClock(), recorder=Recorder(lambda _: None))
         failed = asyncio.Event()
 
         class Waiter:

@@ -46,7 +46,7 @@ def store(url: str) -> Iterator[Store]:
 
 
 def checkpoint(sequence: int) -> Checkpoint:
-    return Checkpoint("worker-1", "segment-1", 100 * sequence, sequence, NOON)
+    return Checkpoint("worker-1", f"at {sequence}", sequence, NOON)
 
 
 def totals(store: Store) -> dict[str, int]:
@@ -127,7 +127,7 @@ def test_checkpoint_moves_with_the_entries_and_never_back(store: Store) -> None:
 
 
 def test_batch_that_fails_half_way_leaves_nothing(store: Store) -> None:
-    broken = checkpoint(1)._replace(segment=None)  # type: ignore[arg-type]  # which the table refuses
+    broken = checkpoint(1)._replace(position=None)  # type: ignore[arg-type]  # which the table refuses
     with pytest.raises(StoreError) as caught:
         store.write.insert_entries([entry(1)], broken)
     assert not isinstance(caught.value, StoreUnavailable)
@@ -156,7 +156,7 @@ def test_sums_are_those_of_the_entries_whatever_is_sent_again(
                 for number in numbers
             ]
             if fate == "crash":
-                broken = checkpoint(1)._replace(segment=None)  # type: ignore[arg-type]  # which the table refuses
+                broken = checkpoint(1)._replace(position=None)  # type: ignore[arg-type]  # which the table refuses
                 with pytest.raises(StoreError):
                     store.write.insert_entries(batch, broken)
             for _ in range({"kept": 1, "twice": 2, "crash": 0}[fate]):

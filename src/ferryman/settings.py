@@ -204,6 +204,11 @@ class Settings:
         env=("DATABASE_URL",),
         credentials=True,
     )
+    on_ledger_failure: Literal["refuse", "allow"] = _setting(
+        "refuse",
+        "What becomes of requests while the journal cannot be written: `refuse` turns them away, `allow` "
+        "lets them pass; their records are kept in memory as far as there is room.",
+    )
     entries_retention_days: int | None = _setting(
         None,
         "Entries are deleted when they are this many days old; sums by day stay. Without a number nothing is "

@@ -73,6 +73,17 @@ def database(settings: Settings) -> SqliteFile | Postgres:
     return Postgres("postgresql://" + url.partition("://")[2])
 
 
+def journal_directory(settings: Settings) -> Path:
+    """The directory of the workers' journals.
+
+    Raises:
+        SettingsError: there is nowhere to put it.
+    """
+    if settings.data_dir is None:
+        raise SettingsError(["data_dir: there is no home directory to put the journal into; set `data_dir`."])
+    return Path(settings.data_dir) / "journal"
+
+
 def database_problem(settings: Settings) -> str | None:
     """Why `database_url` cannot be used, `None` if it can. Never shows the URL, which may hold a password."""
     url = settings.database_url

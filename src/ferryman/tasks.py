@@ -36,6 +36,12 @@ class TaskOwner:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task failed", task=task.get_name(), exc_info=error)
 
+    async def finish(self, seconds: float) -> None:
+        """Give what runs `seconds` to end by itself, then cancel it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        await self.close()
+
     async def close(self) -> None:
         """Cancel what still runs and wait for it."""
         tasks = list(self._tasks)

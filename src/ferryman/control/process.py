@@ -13,13 +13,20 @@ import structlog
 from ferryman.clock import SystemClock
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
+from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
-from ferryman.errors import SettingsError
+from ferryman.errors import SettingsError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
+from ferryman.settings_store import database, journal_directory
+from ferryman.store.store import Store
+from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.control")
+
+STORE_SECONDS = 10.0
+"""How long the end waits for what the workers wrote last to be stored; the journals keep the rest."""
 
 WORKERS_SECONDS = 10.0
 """How much longer than `shutdown_grace_seconds` workers may take to end: their log and their clients have
@@ -39,6 +46,14 @@ async def work(child: Child) -> None:
     feed = FeedServer(clock)
     processes = Processes(feed)
     await child.begin(processes.take)
+    store = Store(database(settings))
+    bookkeeper = Bookkeeper(
+        journal_directory(settings), store, clock, retention_days=settings.entries_retention_days
+    )
+    await _migrate(bookkeeper)
+    stored = asyncio.Event()
+    tasks = TaskOwner("control")
+    tasks.spawn(keep(bookkeeper, stored), "ledger")
     app = create_app(processes.routes(), clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
@@ -53,8 +68,18 @@ async def work(child: Child) -> None:
     # What they write at their end is still to be stored. The supervisor stops us when they have gone; after
     # a signal to all processes, or its own death, we see it here.
     await _wait(feed.all_gone, child.grace_seconds + WORKERS_SECONDS)
+    stored.set()
+    await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
     await feed.close()
+
+
+async def _migrate(bookkeeper: Bookkeeper) -> None:
+    """Bring the database to this version now, if it is there: what it refuses is to be seen at the start."""
+    try:
+        await asyncio.to_thread(bookkeeper.migrate)
+    except StoreUnavailable as error:
+        log.warning("database away", reason=str(error), now="it is tried again")
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

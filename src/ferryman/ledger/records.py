@@ -28,6 +28,13 @@ class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     credential: str | None = None
     client_address: str | None = None
     session_id: str | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+    request_class: str | None = None
+    agent_type: str | None = None
+    end_user: str | None = None
+    tags: list[str] | None = None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
     model: str | None = None
 
 

@@ -10,6 +10,7 @@ bytes arrive. Nothing here waits; what must (a new connection) calls back.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import structlog
 
@@ -63,7 +64,6 @@ class Exchange:
         self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
-        # The request.
         self.route = _NO_ROUTE
         self.principal: Principal | None = None
         self.refusal: RelayError | None = None
@@ -78,7 +78,6 @@ class Exchange:
         self.upstream: ClientConnection | None = None
         self.attempts = 0
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
-        # The answer.
         self.meter: Meter = _NO_METER
         self.response_head: ResponseHead | None = None
         self.response_bytes = 0
@@ -173,8 +172,7 @@ class Exchange:
         self.call = call
         try:
             self.attribution = attribute(self.request.fields, call)
-            # ── 3. admit: everybody may, until there are keys and budgets ──
-            # ── 4. prepare: the request as the upstream gets it ──
+            # ── 3. admit (everybody, until there are keys) and 4. prepare ──
             if ours := edited(text, call):
                 self._let_go()
                 self._hold(ours)
@@ -182,6 +180,7 @@ class Exchange:
             self.head, self.mutations = prepare(
                 self.request, self.route, body, self.line.face, is_edited=ours is not None
             )
+            self.line.recorder.opened(self)
         except RelayError as error:
             self.fail(error)
         return not self.settled
@@ -278,7 +277,7 @@ class Exchange:
         self.status = head.status
         self._let_go()
         if self.route.metered:
-            self.meter = meter_for(head)
+            self.meter = meter_for(head, partial(self.line.recorder.seen, self.id))
         fields = relayed_fields(head, self.id, self.call.model, self.mutations)
         self.client.start_response(head.status, fields, head.length)
 
@@ -343,7 +342,8 @@ class Exchange:
     def _answer_own(self, found: Route) -> None:
         self.line.leave(self)
         self.settled = True  # health checks and the like are no exchanges: no record
-        status, headers, body = own_answer(found.path, draining=self.line.draining)
+        draining, refusing = self.line.draining, self.line.recorder.refusing
+        status, headers, body = own_answer(found.path, draining=draining, refusing=refusing)
         self.client.start_response(status, own_fields(headers, self.id), len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
@@ -394,7 +394,7 @@ class Exchange:
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            self.line.record(entry_of(self, ended, reading))
+            self.line.recorder.closed(entry_of(self, ended, reading))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.
             log.exception("record lost", id=self.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,9 +10,10 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.errors import Unavailable
 from ferryman.http1.pool import Pool
-from ferryman.model import Entry, Ids
+from ferryman.model import Ids
 from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
+from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
 
@@ -32,7 +32,7 @@ class Line:
         face: what the upstream is given with each request.
         pool: the connections to it.
         clock: the time.
-        record: takes the entry of each exchange, once.
+        recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
@@ -51,7 +51,7 @@ class Line:
         face: UpstreamFace,
         pool: Pool,
         clock: Clock,
-        record: Callable[[Entry], None],
+        recorder: Recorder,
         client_address: AddressOf,
     ) -> None:
         self.auth = auth
@@ -59,7 +59,7 @@ class Line:
         self.face = face
         self.pool = pool
         self.clock = clock
-        self.record = record
+        self.recorder = recorder
         self.client_address = client_address
         self.ids = Ids()
         self.live: set[Exchange] = set()
@@ -81,7 +81,7 @@ class Line:
         """A line to another target. Its exchanges count among ours, and leave no record."""
         line = copy.copy(self)  # with our sets of what lives, not copies of them
         line.pool, line.face, line.limits = pool, face, limits
-        line.record = lambda _: None
+        line.recorder = Recorder(lambda _: None)
         line.held_bytes = 0
         return line
 

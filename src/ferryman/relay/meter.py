@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 from ferryman.http1.client import ResponseHead
+from ferryman.model import Usage
 from ferryman.relay.values import Reading
 from ferryman.wire.names import CODING
 from ferryman.wire.scan import TopLevelObject
@@ -53,11 +55,14 @@ class Meter(Protocol):
         """What has been seen so far."""
 
 
-def meter_for(head: ResponseHead) -> Meter:
-    """The meter for an answer to a Messages request with this head."""
+def meter_for(head: ResponseHead, on_start: Callable[[Usage], None] = lambda _: None) -> Meter:
+    """The meter for an answer to a Messages request with this head.
+
+    `on_start` hears what the first event of a stream tells of the input.
+    """
     kind = head.fields.found.get(_TYPE, b"").partition(b";")[0].strip().lower()
     if kind == b"text/event-stream":
-        meter: Meter = StreamMeter()
+        meter: Meter = StreamMeter(on_start)
     elif kind == b"application/json" and head.status == 200:
         meter = JsonMeter()
     else:
@@ -128,8 +133,8 @@ class StreamMeter:
 
     __slots__ = ("_stream",)
 
-    def __init__(self) -> None:
-        self._stream = MessageStream()
+    def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
+        self._stream = MessageStream(on_start)
 
     @property
     def over(self) -> bool:

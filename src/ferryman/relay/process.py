@@ -16,12 +16,17 @@ from typing import Any
 
 import structlog
 
+from ferryman.clock import SystemClock
+from ferryman.errors import JournalUnwritable, SettingsError
+from ferryman.ledger.writer import JournalWriter
+from ferryman.model import Ids
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import WorkerState
 from ferryman.relay.feed import Feed
 from ferryman.relay.listen import Place
 from ferryman.relay.worker import Worker
+from ferryman.settings_store import journal_directory
 from ferryman.telemetry.log import LineLog, json_line, text_line
 from ferryman.telemetry.writer import BackgroundWriter
 
@@ -48,15 +53,34 @@ async def work(child: Child) -> None:
             quiet = settings.log_level in {"warning", "error"}
             place = _place(child)
             directory = RuntimeDirectory(Path(child.handover.directory))
+            journal = open_journal(child)
             worker = Worker(
                 settings,
+                journal=journal,
                 record=(lambda _: None) if quiet else lines.write,
                 place=place,
                 control_socket=str(directory.relayed),
             )
-            await serve(child, worker, str(directory.feed))
+            try:
+                await serve(child, worker, str(directory.feed))
+            finally:
+                journal.close()
         finally:
             lines.close()
+
+
+def open_journal(child: Child) -> JournalWriter:
+    """The journal of this worker, under a name that no other has had: none is taken for another's.
+
+    Raises:
+        SettingsError: it cannot be written where it should be.
+    """
+    clock = SystemClock()
+    name = f"{child.handover.number}-{Ids().next(clock.now())}"
+    try:
+        return JournalWriter(journal_directory(child.handover.settings) / name, clock)
+    except JournalUnwritable as error:
+        raise SettingsError([f"data_dir: {error}"]) from error
 
 
 async def serve(child: Child, worker: Worker, feed_path: str) -> None:

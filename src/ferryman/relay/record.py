@@ -12,6 +12,7 @@ from ferryman.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from ferryman.ledger.records import Opened
 from ferryman.model import Ended, Entry
 from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.route import shown
@@ -49,6 +50,33 @@ def outcome(
     if ended is Ended.UPSTREAM_ERROR and error is None:
         return ended, fault
     return ended, error
+
+
+def opened_of(exchange: Exchange) -> Opened:
+    """What is known of `exchange` when its request goes upstream."""
+    principal = exchange.principal
+    charged = exchange.attribution or hints(exchange.request.fields)
+    return Opened(
+        id=exchange.id,
+        started_at=datetime.fromtimestamp(exchange.started_at, UTC),
+        method=exchange.request.method.decode(),
+        path=exchange.route.path,
+        attempts=exchange.attempts + 1,
+        request_bytes=exchange.body_bytes,
+        stream=exchange.call.stream is True,
+        principal=principal.kind if principal is not None else None,
+        credential=principal.credential_kind if principal is not None else None,
+        client_address=exchange.line.client_address(exchange.client.peer, exchange.request.fields),
+        session_id=charged.session_id,
+        end_user=charged.end_user,
+        tags=charged.tags,
+        spend_logs_metadata=charged.spend_logs_metadata,
+        agent_id=charged.agent_id,
+        parent_agent_id=charged.parent_agent_id,
+        request_class=charged.request_class,
+        agent_type=charged.agent_type,
+        model=exchange.call.model and exchange.call.model[:MAX_TEXT],
+    )
 
 
 def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:

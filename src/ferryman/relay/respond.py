@@ -55,12 +55,19 @@ def error_event(error: RelayError, request_id: str) -> bytes:
     return b"event: error\ndata: %b\n\n" % error_body(error, request_id)
 
 
-def own_answer(path: str, *, draining: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body for one of our own paths."""
+def own_answer(path: str, *, draining: bool, refusing: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body for one of our own paths.
+
+    Args:
+        path: which.
+        draining: the worker is being stopped.
+        refusing: it turns requests away, because it cannot write them down.
+    """
     status = 200
     if path == "/health/readiness":
-        status = 503 if draining else 200
-        body: dict[str, str] = {"status": "draining" if draining else "ready", "version": __version__}
+        state = "draining" if draining else "ledger not writable" if refusing else "ready"
+        status = 200 if state == "ready" else 503
+        body = {"status": state, "version": __version__}
     elif path.startswith("/health"):
         body = {"status": "healthy"}
     elif path == "/api/hello":

@@ -18,6 +18,7 @@ from ferryman.http1.origin import Origin, Proxy, origin_of
 from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
+from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Entry
 from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
@@ -25,6 +26,7 @@ from ferryman.relay.exchange import Exchange
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
 from ferryman.relay.own import control_line
+from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
 from ferryman.settings_upstream import tls_context
@@ -51,6 +53,7 @@ class Worker:
         settings: Settings,
         *,
         record: Callable[[Entry], None],
+        journal: JournalWriter | None = None,
         clock: Clock | None = None,
         place: Place | None = None,
         control_socket: str | None = None,
@@ -60,13 +63,15 @@ class Worker:
         Args:
             settings: the settings in force.
             record: takes the entry of each exchange.
+            journal: has it first, `None` for a worker without a ledger.
             clock: by default the machine's.
             place: where to listen beside other workers, `None` for a worker that is alone.
             control_socket: path of the control plane's socket, `None` without one.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
-        self.line = build_line(settings, clock=self.clock, record=record)
+        recorder = Recorder(record, journal, refuses=settings.on_ledger_failure == "refuse")
+        self.line = build_line(settings, clock=self.clock, recorder=recorder)
         if control_socket is not None:
             self.line.control = control_line(
                 self.line,
@@ -148,6 +153,7 @@ class Worker:
         """End what has had its time."""
         now = self.clock.monotonic()
         self.line.sweep(now)
+        self.line.recorder.sweep()
         self.server.sweep(now)
         for pool in self.line.pools:
             pool.sweep(now)
@@ -162,7 +168,7 @@ class Worker:
         return respond.error_answer(error, request_id)
 
 
-def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], None]) -> Line:
+def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
     """The line that `settings` describe."""
     origin, prefix = origin_of(settings.upstream), settings.upstream.path
     proxy = Proxy(settings.proxy) if settings.proxy is not None else None
@@ -201,7 +207,7 @@ def build_line(settings: Settings, *, clock: Clock, record: Callable[[Entry], No
         ),
         pool=pool,
         clock=clock,
-        record=record,
+        recorder=recorder,
         client_address=address_reader(settings.trusted),
     )
 

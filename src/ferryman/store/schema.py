@@ -148,8 +148,7 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("worker_id", Text, primary_key=True),
-    Column("segment", Text, nullable=False),
-    Column("offset_bytes", BigInteger, nullable=False),
+    Column("position", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("updated_at_microseconds", BigInteger, nullable=False),
 )

@@ -59,15 +59,13 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         worker_id: whose journal; never used again for another.
-        segment: the name of the segment.
-        offset_bytes: in the segment, of the first byte that is not read.
+        position: where its reading stopped, as the reader wrote it.
         sequence: of the last record that is read; a checkpoint never moves to a smaller one.
         updated_at: when it was read.
     """
 
     worker_id: str
-    segment: str
-    offset_bytes: int
+    position: str
     sequence: int
     updated_at: datetime
 

@@ -6,6 +6,8 @@ Line ends may be LF, CRLF or CR, as the event-stream format allows
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ferryman.model import Usage
 from ferryman.wire.usage import type_of_event, usage_of_event
 
@@ -28,9 +30,20 @@ class MessageStream:
         usage_final: `message_delta` has told the final counts.
     """
 
-    __slots__ = ("_after_cr", "_carry", "_last", "_passing_over", "stopped", "usage", "usage_final")
+    __slots__ = (
+        "_after_cr",
+        "_carry",
+        "_last",
+        "_on_start",
+        "_passing_over",
+        "stopped",
+        "usage",
+        "usage_final",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
+        """`on_start` hears the usage of `message_start`."""
+        self._on_start = on_start
         self.usage: Usage | None = None
         self.usage_final = False
         self.stopped = False
@@ -112,6 +125,8 @@ class MessageStream:
         self.usage = usage if self.usage is None else self.usage.updated(usage)
         if kind == "message_delta":
             self.usage_final = True
+        else:
+            self._on_start(usage)
 
 
 def data_of(event: bytes) -> bytes:

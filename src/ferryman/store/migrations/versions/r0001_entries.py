@@ -149,8 +149,7 @@ def _checkpoints() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("worker_id", sa.Text(), nullable=False),
-        sa.Column("segment", sa.Text(), nullable=False),
-        sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.Text(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("updated_at_microseconds", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("worker_id", name=op.f("pk_checkpoints")),

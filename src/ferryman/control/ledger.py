@@ -1,0 +1,215 @@
+"""From the workers' journals into the store: each entry once, whoever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from ferryman.errors import JournalUnreadable, StoreError, StoreUnavailable
+from ferryman.ledger.files import is_written, segment_numbers
+from ferryman.ledger.tail import Batch, Checkpoint, Tail, deletable
+from ferryman.store.write import Checkpoint as Stored
+
+if TYPE_CHECKING:
+    from ferryman.clock import Clock
+    from ferryman.store.store import Store
+
+log = structlog.get_logger("ferryman.ledger")
+
+POLL_SECONDS = 0.25
+"""Between two looks at journals in which there was nothing new."""
+
+RETRY_SECONDS = 1.0
+"""Between two attempts while the database is away; the journals keep what comes meanwhile."""
+
+NEW_SECONDS = 60.0
+"""A directory without a segment may be that of a worker which is just starting."""
+
+RETENTION_SECONDS = 60.0
+"""Between two steps of deleting what is older than `entries_retention_days`."""
+
+_decode = msgspec.json.Decoder(Checkpoint).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Bookkeeper:
+    """Reads all journals under one directory into the store. Its methods wait: call them on a thread.
+
+    Of several control planes that share the directory one does the work; the others stand by.
+    """
+
+    def __init__(self, root: Path, store: Store, clock: Clock, *, retention_days: int | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            root: holds a directory for each worker.
+            store: where entries go; it is migrated with the first pass.
+            clock: the time.
+            retention_days: older entries are deleted, `None` keeps all.
+        """
+        self._root = root
+        self._store = store
+        self._clock = clock
+        self._retention_days = retention_days
+        self._retention_at = 0.0
+        self._lock = -1
+        self._tails: dict[str, Tail] = {}
+        self._stored: dict[str, Checkpoint] | None = None
+        self._migrated = False
+
+    def __repr__(self) -> str:
+        return f"<Bookkeeper of {self._root}: {len(self._tails)} journals>"
+
+    def migrate(self) -> None:
+        """Bring the database to this version.
+
+        Raises:
+            SettingsError: it was made by a newer version, or its file cannot be made.
+            StoreUnavailable: it is away.
+        """
+        if not self._migrated:
+            self._store.migrate()
+            self._migrated = True
+
+    def work(self) -> bool:
+        """Store what is new, a batch of each journal; whether there may be more.
+
+        Raises:
+            StoreUnavailable: the database is away; call again.
+            StoreError, OSError, JournalUnreadable: see the store and `ferryman.ledger.tail`.
+        """
+        self.migrate()
+        if not self._is_ours():
+            return False
+        if self._stored is None:
+            found = self._store.write.checkpoints()
+            self._stored = {name: _decode(one.position) for name, one in found.items()}
+        more = False
+        for directory in sorted(path for path in self._root.iterdir() if path.is_dir()):
+            more |= self._follow(directory)
+        self._retain()
+        return more
+
+    def close(self) -> None:
+        """Let go of the journals and of the database."""
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        self._store.close()
+
+    def _is_ours(self) -> bool:
+        if self._lock >= 0:
+            return True
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def _follow(self, directory: Path) -> bool:
+        name = directory.name
+        try:
+            tail = self._tails.get(name)
+            if tail is None:
+                tail = self._tails[name] = Tail(directory, self._known.get(name))
+            batch = tail.read()
+            self._store_batch(directory, batch)
+            if batch.caught_up and not is_written(directory) and self._is_settled(directory):
+                for last in tail.finish(self._clock.now()):
+                    self._store_batch(directory, last)
+                self._remove(directory)
+                return False
+        except (StoreError, JournalUnreadable, OSError):
+            self._drop(name)  # begun again from what is stored
+            raise
+        return not batch.caught_up
+
+    @property
+    def _known(self) -> dict[str, Checkpoint]:
+        return self._stored if self._stored is not None else {}
+
+    def _store_batch(self, directory: Path, batch: Batch) -> None:
+        for problem in batch.problems:
+            log.error("journal damaged", worker=directory.name, problem=str(problem))
+        checkpoint = batch.checkpoint
+        before = self._known.get(directory.name)
+        moved = before is None or before.segment != checkpoint.segment or checkpoint.finished
+        if not batch.entries and not moved:
+            return
+        position = _encode(checkpoint).decode()
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        stored = Stored(directory.name, position, checkpoint.sequence, now)
+        self._store.write.insert_entries(batch.entries, stored)
+        self._known[directory.name] = checkpoint
+        for path in deletable(directory, checkpoint):
+            path.unlink(missing_ok=True)
+
+    def _is_settled(self, directory: Path) -> bool:
+        """Whether `directory` is not that of a worker which is about to begin."""
+        return bool(segment_numbers(directory)) or (
+            directory.stat().st_mtime < self._clock.now() - NEW_SECONDS
+        )
+
+    def _remove(self, directory: Path) -> None:
+        """All of a dead worker's journal is in the store."""
+        self._drop(directory.name)
+        shutil.rmtree(directory)
+        self._store.write.forget_checkpoint(directory.name)
+        self._known.pop(directory.name, None)
+
+    def _drop(self, name: str) -> None:
+        tail = self._tails.pop(name, None)
+        if tail is not None:
+            tail.close()
+
+    def _retain(self) -> None:
+        if self._retention_days is None or self._clock.monotonic() < self._retention_at:
+            return
+        before = datetime.fromtimestamp(self._clock.now(), UTC) - timedelta(days=self._retention_days)
+        deleted = self._store.delete_before(before)
+        self._retention_at = 0.0 if deleted else self._clock.monotonic() + RETENTION_SECONDS
+
+
+async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
+    """Let `bookkeeper` work until `stopping` is set and nothing is left to be stored."""
+    away = False
+    while True:
+        last = stopping.is_set()
+        try:
+            more = await asyncio.to_thread(bookkeeper.work)
+        except StoreUnavailable as error:
+            if not away:
+                log.warning("database away", reason=str(error), now="the journals keep what comes")
+            away, more, pause = True, False, RETRY_SECONDS
+        except Exception:
+            log.exception("journals not stored")
+            more, pause = False, RETRY_SECONDS
+        else:
+            if away:
+                log.info("database back")
+            away, pause = False, POLL_SECONDS
+        if more:
+            continue
+        if last:
+            break
+        try:
+            async with asyncio.timeout(pause):
+                await stopping.wait()
+        except TimeoutError:
+            pass
+    await asyncio.to_thread(bookkeeper.close)

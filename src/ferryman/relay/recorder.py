@@ -1,0 +1,80 @@
+"""Keeping what becomes of each exchange: in the journal first, then told to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ferryman.errors import JournalUnwritable, Overloaded
+from ferryman.ledger.records import Seen
+from ferryman.ledger.writer import JournalWriter
+from ferryman.model import Entry, Usage
+from ferryman.relay.record import opened_of
+
+if TYPE_CHECKING:
+    from ferryman.relay.exchange import Exchange
+
+
+class Recorder:
+    """Writes the records of a worker's exchanges."""
+
+    def __init__(
+        self, tell: Callable[[Entry], None], journal: JournalWriter | None = None, *, refuses: bool = True
+    ) -> None:
+        """Write to `journal`, and `tell` of each entry.
+
+        Args:
+            tell: takes each entry, once.
+            journal: `None` for a worker without a ledger.
+            refuses: what cannot be written down does not go upstream (`on_ledger_failure: refuse`).
+        """
+        self._tell = tell
+        self._journal = journal
+        self._refuses = refuses
+
+    @property
+    def refusing(self) -> bool:
+        """Whether requests are turned away now, because they could not be written down."""
+        return self._refuses and self._journal is not None and not self._journal.healthy
+
+    def opened(self, exchange: Exchange) -> None:
+        """Its request is about to go upstream.
+
+        Raises:
+            Overloaded: it cannot be written down, and must not go.
+        """
+        if self._journal is None:
+            return
+        try:
+            self._journal.opened(opened_of(exchange))
+        except JournalUnwritable as error:
+            if self._refuses:
+                raise Overloaded(
+                    "Ferryman cannot write its ledger, so nothing goes upstream (`on_ledger_failure`); "
+                    "its log says why. Try again in a moment."
+                ) from error
+
+    def seen(self, exchange_id: str, usage: Usage) -> None:
+        """Its stream has told what the input came to. What cannot be written is told by the entry."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.seen(Seen(exchange_id, usage))
+        except JournalUnwritable:
+            return  # the writer has logged it and tries again
+
+    def closed(self, entry: Entry) -> None:
+        """It has ended."""
+        if self._journal is not None:
+            self._journal.closed(entry)
+        self._tell(entry)
+
+    def sweep(self) -> None:
+        """Try a failed journal again; called now and then, since refused requests don't try it."""
+        if self._journal is not None:
+            self._journal.recover()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._journal is not None:
+            self._journal.close()
