@@ -79,7 +79,7 @@ class Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ferryman", *words],
             cwd=directory,
-            env={"PYTHONPATH": str(SOURCE), **environment},
+            env={"PYTHONPATH": str(SOURCE), "FERRYMAN_DATA_DIR": directory, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -258,7 +258,8 @@ def test_admin_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
         with Process(tmp_path, "-p", "0", "--admin-port", str(port)) as process:
             code, _, err = process.end()
     assert code == 2
-    assert err == f"ferryman: admin_port: cannot listen on `127.0.0.1:{port}`: Address already in use.\n"
+    told = [line for line in err.splitlines() if not line.startswith("{")]  # a worker may be up already
+    assert told == [f"ferryman: admin_port: cannot listen on `127.0.0.1:{port}`: Address already in use."]
 
 
 # ── own paths ──

@@ -122,22 +122,3 @@ def test_foreground_server_breaks_off_what_takes_too_long() -> None:
                 answer.read()
         assert process.wait(5) == 0
         assert process.stderr.read() == ""
-
-
-@pytest.mark.parametrize(
-    ("missing", "module"), [("starlette", "app"), ("starlette", "server"), ("uvicorn", "server")]
-)
-def test_missing_extra_is_named_where_it_is_used(missing: str, module: str) -> None:
-    with python(
-        f"""
-        import sys
-        import ferryman.simulator, ferryman.simulator.answer, ferryman.simulator.recorder
-        sys.modules["{missing}"] = None
-        import ferryman.simulator.{module}
-        """
-    ) as process:
-        _, complaint = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert complaint.rstrip().endswith(
-        "The simulator needs starlette and uvicorn: pip install 'ferryman[simulator]'"
-    )

@@ -43,6 +43,7 @@ async def work(child: Child) -> None:
     clock = SystemClock()
     settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
+    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     feed = FeedServer(clock)
     processes = Processes(feed)
     await child.begin(processes.take)
@@ -58,7 +59,6 @@ async def work(child: Child) -> None:
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
-    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()

@@ -9,5 +9,4 @@ The pure half reads from top to bottom as a request does: `control` (faults on d
 `script` (what will be sent and when). The other half does I/O: `intake`, `app`, `delivery`,
 `connection`, `recorder` and `server`.
 
-Starlette and uvicorn come with `pip install 'ferryman[simulator]'`; only `app` and `server` ask for them.
 """
