@@ -17,6 +17,12 @@ from bench.processes import LOAD_CORE, BenchError, Memory, Server, free_port
 
 START_SECONDS = 20.0
 WARM_UP_SECONDS = 0.5
+IDLE_STEP_SECONDS = 0.5
+"""Beside the line nothing is left to do when such a step takes less than a fiftieth of it in CPU time."""
+
+IDLE_LIMIT_SECONDS = 60
+"""How long it may take until then."""
+
 OPENING_LIMIT_SECONDS = 30.0
 # A proxy may open some connections besides one for each client's: races at the start, a pool that shrinks.
 SPARE_CONNECTIONS = 64
@@ -55,7 +61,9 @@ class Measurement:
     case: str
     target: str
     cpu_us: float
-    """CPU time of the proxy's process tree for each request or event."""
+    """CPU time of the proxy's processes on the line for each request or event."""
+    beside_us: float
+    """CPU time of those beside it for each request, from the first to the last entry stored."""
     per_second: float
     """Requests or events a second."""
     busy: float
@@ -74,6 +82,7 @@ class _Window:
 
     load: LoadReport
     cpu_ns: int
+    beside_us: float
     seconds: float
     units: int
     loaded: Memory
@@ -125,6 +134,7 @@ class Bench:
             case=case.name,
             target=target,
             cpu_us=window.cpu_ns / window.units / 1000,
+            beside_us=window.beside_us,
             per_second=window.units / window.seconds,
             busy=window.cpu_ns / window.seconds / 1e9,
             p50_us=window.load.p50_us,
@@ -136,12 +146,16 @@ class Bench:
 
     def _drive(self, case: Case, server: Server, port: int) -> _Window:
         """Warm up, then load the target for as long as the case says."""
-        self._run_load(case, port, WARM_UP_SECONDS)
+        beside_ns = server.beside_ns()
+        warm = self._run_load(case, port, WARM_UP_SECONDS)
         cpu_ns = server.cpu_ns()
         load = self._run_load(case, port, case.seconds)
         cpu_ns = server.cpu_ns() - cpu_ns
+        memory = server.memory()
         units = load.events if case.unit == "event" else load.requests
-        return _Window(load, cpu_ns, load.seconds, units, server.memory())
+        beside_ns = _when_idle(server) - beside_ns
+        beside_us = beside_ns / max(warm.requests + load.requests, 1) / 1000
+        return _Window(load, cpu_ns, beside_us, load.seconds, units, memory)
 
     def _hold(self, case: Case, server: Server, port: int) -> _Window:
         """Open all streams, then watch for a while; they end by themselves, checked to the last byte."""
@@ -163,7 +177,7 @@ class Bench:
         if ended - started > stream_seconds:
             raise BenchError("the first streams ended before the measurement did: the machine is too busy")
         load = LoadReport(**json.loads(output))
-        return _Window(load, cpu_ns, ended - began, after.paced_events - before.paced_events, memory)
+        return _Window(load, cpu_ns, 0, ended - began, after.paced_events - before.paced_events, memory)
 
     def _wait_until_open(self, process: subprocess.Popen[str], server: Server) -> None:
         """Wait until `load` says that every stream has begun."""
@@ -219,3 +233,20 @@ def _troubles(case: Case, load: LoadReport, before: UpstreamStats, after: Upstre
     if opened > case.connections + SPARE_CONNECTIONS:
         troubles.append(f"{opened} upstream connections for {case.connections} clients: no reuse")
     return troubles
+
+
+def _when_idle(server: Server) -> int:
+    """The CPU time beside the line once nothing is left to be done there, in nanoseconds.
+
+    Raises:
+        BenchError: that takes too long.
+    """
+    deadline = time.monotonic() + IDLE_LIMIT_SECONDS
+    before = server.beside_ns()
+    while time.monotonic() < deadline:
+        time.sleep(IDLE_STEP_SECONDS)
+        now = server.beside_ns()
+        if now - before < IDLE_STEP_SECONDS * 1e9 / 50:
+            return now
+        before = now
+    raise BenchError("what stands beside the line does not come to rest")

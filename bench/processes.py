@@ -87,8 +87,12 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
 
     def cpu_ns(self) -> int:
-        """CPU time of all threads of all processes so far, in nanoseconds."""
-        return sum(_thread_cpu_ns(task) for pid in self._pids() for task in _list(PROC / str(pid) / "task"))
+        """CPU time of all threads of all processes on the line so far, in nanoseconds."""
+        return sum(map(_cpu_ns, (pid for pid in self._pids() if not _is_beside(pid))))
+
+    def beside_ns(self) -> int:
+        """The same of those beside the line: the control plane."""
+        return sum(map(_cpu_ns, filter(_is_beside, self._pids())))
 
     def memory(self) -> Memory:
         """Memory of the tree now."""
@@ -124,6 +128,17 @@ def _list(directory: Path) -> list[Path]:
         return list(directory.iterdir())
     except OSError:
         return []
+
+
+def _is_beside(pid: int) -> bool:
+    try:
+        return b"ferryman.control" in (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _cpu_ns(pid: int) -> int:
+    return sum(_thread_cpu_ns(task) for task in _list(PROC / str(pid) / "task"))
 
 
 def _thread_cpu_ns(task: Path) -> int:

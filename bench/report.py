@@ -62,6 +62,7 @@ class Figure:
 # The bars: DESIGN.md, section 6.
 EVENT_BAR = Bar(3.0, 2.0)
 CPU_BARS = {"json_1kb": Bar(3.8, 2.5), "json_100kb": Bar(2.5, 1.8), "sse": EVENT_BAR, "streams": EVENT_BAR}
+ENTRY_BAR = Bar(1.2, 0.7)
 LATENCY_BAR = Bar(1.5, 1.2)
 WORKER_BAR = Bar(40, 30)
 EVERYTHING_BAR = Bar(150, 110)
@@ -78,6 +79,8 @@ def make_figures(results: dict[str, Rounds], titles: dict[str, str]) -> list[Fig
         unit = "event" if case in {"sse", "streams"} else "request"
         name = f"CPU per {unit}, {titles[case]}"
         figures.append(_ratio(name, "µs", rounds, lambda m: m.cpu_us, CPU_BARS.get(case)))
+        if case == "json_1kb":
+            figures.append(_beside(rounds))
         if case != "streams":
             name = f"{unit}s/s on one core, {titles[case]}"
             figures.append(_value(name, "", rounds, lambda m: m.per_second))
@@ -102,6 +105,16 @@ def _added_latency(rounds: Rounds) -> Figure:
         (min(ratios), max(ratios)),
         LATENCY_BAR,
     )
+
+
+def _beside(rounds: Rounds) -> Figure:
+    """The control plane's CPU time for an entry, against nginx's for a request."""
+    nginx = [m.cpu_us for m in rounds[targets.NGINX]]
+    beside = [m.beside_us for m in rounds[targets.FERRYMAN]]
+    ratios = _ratios(nginx, beside)
+    spread = (min(ratios), max(ratios))
+    name = "CPU per entry, control plane"
+    return Figure(name, "µs", median(nginx), median(beside), median(ratios), spread, ENTRY_BAR)
 
 
 def _memory(results: dict[str, Rounds]) -> list[Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.control")
 
+NICENESS = 10
+"""A report or a full batch never takes the core from a worker; the journals wait (a ninth of its share)."""
+
 STORE_SECONDS = 10.0
 """How long the end waits for what the workers wrote last to be stored; the journals keep the rest."""
 
@@ -39,6 +43,7 @@ async def work(child: Child) -> None:
     Raises:
         SettingsError: `admin_port` cannot be listened on.
     """
+    os.nice(NICENESS)
     logging.getLogger("uvicorn").addHandler(LogHandler())
     clock = SystemClock()
     settings = child.handover.settings
