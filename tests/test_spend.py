@@ -47,13 +47,15 @@ def one(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def answers(reader: Reader, path: str, number: int = 1, **parameters: str | int) -> list[httpx.Response]:
+def answers(reader: Reader, path: str, number: int = 1, **parameters: Any) -> list[httpx.Response]:
     """The answers to `number` requests at once."""
 
     async def ask() -> list[httpx.Response]:
         transport = httpx.ASGITransport(create_app(routes(reader), SystemClock()))
         async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
-            return list(await asyncio.gather(*[client.get(path, params=parameters) for _ in range(number)]))
+            return list(
+                await asyncio.gather(*[client.get(path, params=parameters or None) for _ in range(number)])
+            )
 
     return asyncio.run(ask())
 

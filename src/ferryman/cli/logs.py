@@ -18,7 +18,7 @@ from ferryman.dates import FORMS, first_moment
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.model import Ended, Entry
 from ferryman.settings import Settings
-from ferryman.settings_store import SqliteFile, database
+from ferryman.settings_store import Postgres, SqliteFile, database
 from ferryman.telemetry.log import json_line, text_line
 
 if TYPE_CHECKING:
@@ -172,12 +172,16 @@ def _open(settings: Settings) -> Store:
 
     try:
         target = database(settings)
-        if not isinstance(target, SqliteFile) or target.path.is_file():
-            return Store(target)
+        _require_file(target)
+        return Store(target)
     except SettingsError as error:
         complain(error)
-    problem = f"there is no database `{target.path}` yet; `ferryman serve` makes it."
-    complain(SettingsError([f"database_url: {problem}"]))
+
+
+def _require_file(target: SqliteFile | Postgres) -> None:
+    if isinstance(target, SqliteFile) and not target.path.is_file():
+        problem = f"there is no database `{target.path}` yet; `ferryman serve` makes it."
+        raise SettingsError([f"database_url: {problem}"])
 
 
 def _require_tables(store: Store) -> None:
