@@ -60,7 +60,7 @@ def answers(reader: Reader, path: str, number: int = 1, **parameters: Any) -> li
     return asyncio.run(ask())
 
 
-def get(store: Store, path: str, **parameters: str | int) -> Any:
+def get(store: Store, path: str, **parameters: Any) -> Any:
     (response,) = answers(store.read, path, **parameters)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
