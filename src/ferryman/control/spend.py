@@ -57,16 +57,17 @@ class Spend:
         wanted = list_query(request.query_params)
 
         def answer() -> bytes:
-            rows: list[dict[str, Any]] = []
+            # Each by itself: one call for all would hold the interpreter for a tenth of a second.
+            rows: list[bytes] = []
             after: Cursor | None = None
             while len(rows) < MAX_LISTED:
                 limit = min(MAX_LISTED - len(rows), MAX_PAGE)
                 page = self._reader.page(wanted, limit=limit, after=after)
-                rows += map(row_of, page.entries)
+                rows += [msgspec.json.encode(row_of(entry)) for entry in page.entries]
                 after = page.after
                 if after is None:
                     break
-            return msgspec.json.encode(rows)
+            return b"[" + b",".join(rows) + b"]"
 
         return await self._answered(answer)
 
