@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from ferryman.clock import SystemClock
@@ -88,7 +89,16 @@ def test_row_has_litellms_names_and_every_field_of_ours(store: Store) -> None:
         cache_creation=CacheCreation(100, 200),
         service_tier="standard",
     )
-    told = entry(1, usage=usage, end_user="ann", tags=["a", "b"], upstream_request_id="req_1", stream=True)
+    notes = {"team": msgspec.Raw(b'"red"'), "n": msgspec.Raw(b"[1]")}
+    told = entry(
+        1,
+        usage=usage,
+        spend_logs_metadata=notes,
+        end_user="ann",
+        tags=["a", "b"],
+        upstream_request_id="req_1",
+        stream=True,
+    )
     store.write.insert_entries([told])
     (row,) = get(store, "/spend/logs")
     assert get(store, "/spend/logs/v2")["data"] == [row]
@@ -101,6 +111,7 @@ def test_row_has_litellms_names_and_every_field_of_ours(store: Store) -> None:
         "anthropic_messages",
     )
     assert (row["ephemeral_1h_input_tokens"], row["thinking_tokens"]) == (200, None)
+    assert row["metadata"] == {"spend_logs_metadata": {"team": "red", "n": [1]}}
     assert row["spend"] is None
     assert set(Entry.__struct_fields__) - {"usage"} <= set(row)
     assert set(Usage.__struct_fields__) - {
