@@ -16,7 +16,11 @@ import msgspec
 import pytest
 
 import ferryman
+from ferryman.cli.logs import WHERE
 from ferryman.cli.main import main
+from ferryman.control.spend import MAX_WAITING
+from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
+from ferryman.control.spend_row import litellm_fields
 from ferryman.errors import RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
@@ -43,6 +47,7 @@ from ferryman.wire.names import (
 )
 from ferryman.wire.request import MAX_METADATA_BYTES
 from tests.conftest import Bench
+from tests.support.stores import entry
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -165,9 +170,9 @@ def test_every_field_of_the_log_line_stands() -> None:
 def test_samples_of_the_log_line_are_one_and_the_same() -> None:
     page = REFERENCE / "log.md"
     (sample,), (text, *_) = blocks(page, "json"), blocks(page, "text")
-    entry = msgspec.json.decode(sample, type=Entry)
-    assert json_line(entry).decode() == sample
-    assert text_line(entry).decode() == text
+    told = msgspec.json.decode(sample, type=Entry)
+    assert json_line(told).decode() == sample
+    assert text_line(told).decode() == text
 
 
 def test_every_path_and_header_of_our_own_stands() -> None:
@@ -180,6 +185,15 @@ def test_every_path_and_header_of_our_own_stands() -> None:
     read = first_cells(page, "## Request headers with a meaning")
     looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | HINTS | CHARGES | {VERSION, b"expect"}
     assert read == {name.decode() for name in looked_at}
+
+
+def test_every_parameter_and_field_of_the_ledger_stands() -> None:
+    page = ROOT / "docs" / "spend.md"
+    assert first_cells(page, "## `ferryman logs`") == set(WHERE)
+    assert first_cells(page, "## `GET /spend/logs/v2`") == set(PAGE_PARAMETERS)
+    assert first_cells(page, "## `GET /spend/logs`") == set(LIST_PARAMETERS)
+    assert first_cells(page, "## A row") == set(litellm_fields(entry(1)))
+    assert f"more than {MAX_WAITING} such requests at once" in page.read_text("utf-8")
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:

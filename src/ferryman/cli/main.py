@@ -7,6 +7,7 @@ import click
 from ferryman import __version__
 from ferryman.cli.backup import backup
 from ferryman.cli.config import config
+from ferryman.cli.logs import logs
 from ferryman.cli.serve import serve
 from ferryman.cli.simulate import simulator
 from ferryman.cli.status import status
@@ -40,6 +41,7 @@ def version() -> None:
 
 main.add_command(serve)
 main.add_command(status)
+main.add_command(logs)
 main.add_command(backup)
 main.add_command(config)
 main.add_command(simulator)

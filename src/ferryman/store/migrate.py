@@ -81,6 +81,12 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory(str(DIRECTORY))
 
 
+def revision(engines: Engines) -> str | None:
+    """The newest migration that the database has seen, `None` if it has no tables yet."""
+    with translated(), engines.read.connect() as connection:
+        return _revision(connection)
+
+
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None

@@ -6,6 +6,7 @@ there are. Sums by day come from the roll-ups, never from the entries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
-from ferryman.store.rows import entry_of, microseconds
+from ferryman.store.rows import entry_of, microseconds, moment
 from ferryman.store.schema import MEASURES, entries, entry_tags, rollups, tag_rollups
 
 MAX_PAGE = 1_000
@@ -86,6 +87,13 @@ class Page(NamedTuple):
     after: Cursor | None
 
 
+class Ending(NamedTuple):
+    """An entry and when its exchange ended."""
+
+    id: str
+    ended_at: datetime
+
+
 class Count(NamedTuple):
     """How many entries there are.
 
@@ -138,20 +146,59 @@ class Reader:
         found = self.page(Filter(id=entry_id), limit=1).entries
         return found[0] if found else None
 
-    def page(self, wanted: Filter, *, limit: int = 50, after: Cursor | None = None) -> Page:
-        """At most `limit` entries (1 to `MAX_PAGE`), newest first, from below the cursor `after`."""
+    def page(
+        self,
+        wanted: Filter,
+        *,
+        limit: int = 50,
+        after: Cursor | None = None,
+        skip: int = 0,
+        oldest_first: bool = False,
+    ) -> Page:
+        """At most `limit` entries (1 to `MAX_PAGE`), newest first, from below the cursor `after`.
+
+        Args:
+            wanted: which.
+            limit: of entries.
+            after: where the page before ended.
+            skip: so many entries first. The database walks over them: for small numbers only.
+            oldest_first: the other way round, from above the cursor.
+        """
         limit = min(max(limit, 1), MAX_PAGE)
         order = _order(wanted)
         query = _selected(select(entries), wanted)
         if after is not None:
-            query = query.where(tuple_(*order) < tuple_(*after))
-        query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
+            here, there = tuple_(*order), tuple_(*after)
+            query = query.where(here > there if oldest_first else here < there)
+        sorted_by = order if oldest_first else [column.desc() for column in order]
+        query = query.order_by(*sorted_by).limit(limit + 1)
+        if skip:
+            query = query.offset(skip)
         with translated(), self._engines.read.connect() as connection:
             found = [entry_of(row._asdict()) for row in connection.execute(query)]
         if len(found) <= limit:
             return Page(found, None)
         last = found[limit - 1]
         return Page(found[:limit], Cursor(microseconds(last.started_at), last.id))
+
+    def entries(self, ids: Sequence[str]) -> list[Entry]:
+        """The entries with these `ids`, at most `MAX_PAGE` of them, in any order and without unknown ones."""
+        query = select(entries).where(entries.c.id.in_(ids[:MAX_PAGE]))
+        with translated(), self._engines.read.connect() as connection:
+            return [entry_of(row._asdict()) for row in connection.execute(query)]
+
+    def ended_since(self, wanted: Filter, since: datetime | None, *, at_most: int) -> list[Ending]:
+        """The latest endings, latest first, not before `since`.
+
+        No index is by the end: every entry between `wanted.start` and `wanted.end` is looked at.
+        """
+        ended_at = entries.c.started_at_microseconds + entries.c.duration_microseconds
+        query = _selected(select(entries.c.id, ended_at.label("ended_at")), wanted)
+        if since is not None:
+            query = query.where(ended_at >= microseconds(since))
+        query = query.order_by(ended_at.desc(), entries.c.id.desc()).limit(at_most)
+        with translated(), self._engines.read.connect() as connection:
+            return [Ending(row[0], moment(row[1])) for row in connection.execute(query)]
 
     def count(self, wanted: Filter, *, at_most: int = MAX_COUNTED) -> Count:
         """How many entries there are, counted no further than `at_most`."""

@@ -26,7 +26,7 @@ CHARGED_TO = (
     "agent_type",
     "end_user",
     "tags",
-    "metadata_logged",
+    "spend_logs_metadata",
 )
 """Fields of `Entry` for who is charged. One that the class does not have is `None` in the row."""
 
@@ -154,7 +154,9 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     Times come back to the microsecond. Parts of the usage that held nothing are `None`.
     """
     own = {"agent_id", "parent_agent_id", "request_class", "agent_type", "end_user", "tags"}
-    later = {name: row[name] for name in own} | {"metadata_logged": row["spend_logs_metadata"]}
+    notes = row["spend_logs_metadata"]
+    raw = None if notes is None else {name: _raw(value) for name, value in notes.items()}
+    later = {name: row[name] for name in own} | {"spend_logs_metadata": raw}
     known = {name: value for name, value in later.items() if name in Entry.__struct_fields__}
     first_byte, overhead = row["time_to_first_byte_microseconds"], row["overhead_microseconds"]
     return Entry(
@@ -169,6 +171,10 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
         time_to_first_byte_seconds=None if first_byte is None else first_byte / 1_000_000,
         overhead_seconds=None if overhead is None else overhead / 1_000_000,
     )
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _usage_of(row: Mapping[str, Any]) -> Usage | None:
@@ -187,8 +193,6 @@ def _usage_of(row: Mapping[str, Any]) -> Usage | None:
         service_tier=row["service_tier"],
         inference_geo=row["inference_geo"],
         speed=row["speed"],
-        iterations=None
-        if iterations is None
-        else [msgspec.Raw(msgspec.json.encode(each)) for each in iterations],
+        iterations=None if iterations is None else [_raw(each) for each in iterations],
     )
     return None if usage == Usage() else usage

@@ -8,7 +8,7 @@ from pathlib import Path
 from ferryman.settings_store import Postgres, SqliteFile
 from ferryman.store import keep
 from ferryman.store.engine import open_engines
-from ferryman.store.migrate import migrate
+from ferryman.store.migrate import migrate, revision
 from ferryman.store.read import Reader
 from ferryman.store.write import Writer
 
@@ -42,6 +42,10 @@ class Store:
             StoreUnavailable: it is away.
         """
         migrate(self._engines)
+
+    def revision(self) -> str | None:
+        """The newest migration that the database has seen, `None` if it has no tables yet."""
+        return revision(self._engines)
 
     def delete_before(self, moment: datetime, *, at_most: int = keep.MAX_STEP) -> int:
         """Delete some of the oldest entries (see `ferryman.store.keep.delete_before`)."""

@@ -1,0 +1,148 @@
+"""The parameters of `/spend/logs` and `/spend/logs/v2`. What is not known is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from starlette.datastructures import QueryParams
+
+from ferryman.dates import FORMS, first_moment, moment_after
+from ferryman.errors import InvalidRequest
+from ferryman.store.read import MAX_PAGE, Cursor, Filter
+
+MAX_LISTED = 10_000
+"""Rows of `/spend/logs`, as in LiteLLM."""
+
+MAX_WALKED = 10_000
+"""How deep pages are numbered: the database walks over all that stands before a page."""
+
+PAGE_SIZE = 50
+
+LIST_PARAMETERS = ("request_id", "user_id", "start_date", "end_date", "summarize")
+PAGE_PARAMETERS = (
+    *("start_date", "end_date", "page", "page_size", "cursor", "end_user", "model", "status_filter"),
+    *("request_id", "session_id", "sort_by", "sort_order"),
+)
+
+NOT_BUILT = frozenset(
+    {
+        *("api_key", "user_id", "team_id", "key_alias", "model_id", "model_group", "error_code"),
+        *("error_message", "cache_hit_filter", "min_spend", "max_spend", "group_by_session", "summarize"),
+    }
+)
+"""LiteLLM's parameters that are not served: they are told from mistakes."""
+
+T = TypeVar("T")
+
+
+class PageQuery(NamedTuple):
+    """What a page of `/spend/logs/v2` is to hold.
+
+    Attributes:
+        page: its number from 1 on, `None` for the one behind `cursor`.
+        skip: so many entries first.
+    """
+
+    wanted: Filter
+    page: int | None
+    page_size: int
+    skip: int
+    cursor: Cursor | None
+    oldest_first: bool
+
+
+def list_query(parameters: QueryParams) -> Filter:
+    """The entries that `/spend/logs` is asked for.
+
+    Raises:
+        InvalidRequest: a parameter is not known, not built, or has a value that cannot be used.
+    """
+    given = _checked(parameters, LIST_PARAMETERS)
+    if given.get("summarize", "false").lower() != "false":
+        raise InvalidRequest("`summarize`: sums are not built yet; leave it out, or send `summarize=false`.")
+    return _filter(given, {"request_id": "id", "user_id": "end_user"})
+
+
+def page_query(parameters: QueryParams) -> PageQuery:
+    """The page that `/spend/logs/v2` is asked for.
+
+    Raises:
+        InvalidRequest: as for `list_query`.
+    """
+    given = _checked(parameters, PAGE_PARAMETERS)
+    names = {"request_id": "id", "end_user": "end_user", "model": "model", "session_id": "session_id"}
+    wanted = _filter(given, names | {"status_filter": "outcome"})
+    _one_of(given, "status_filter", ("success", "failure"))
+    _one_of(given, "sort_by", ("startTime",))
+    _one_of(given, "sort_order", ("asc", "desc"))
+    page_size = _number(given, "page_size", PAGE_SIZE, MAX_PAGE)
+    page = _number(given, "page", 1, None)
+    cursor = _read(given, "cursor", Cursor.parse, "wanted the `next_cursor` of the page before")
+    if cursor is not None and "page" in given:
+        raise InvalidRequest("`page` and `cursor` exclude each other; send one of them.")
+    if page * page_size > MAX_WALKED:
+        raise InvalidRequest(
+            f"`page`: page {page} of {page_size} ends beyond {MAX_WALKED} rows, which are as many as are "
+            "numbered; send the `next_cursor` of a page as `cursor`, or narrow `start_date` and `end_date`."
+        )
+    return PageQuery(
+        wanted=wanted,
+        page=page if cursor is None else None,
+        page_size=page_size,
+        skip=(page - 1) * page_size,
+        cursor=cursor,
+        oldest_first=given.get("sort_order") == "asc",
+    )
+
+
+def _checked(parameters: QueryParams, known: tuple[str, ...]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in parameters.multi_items():
+        if name not in known:
+            problem = "is not built yet" if name in NOT_BUILT else "is not known here"
+            raise InvalidRequest(f"`{name[:80]}` {problem}; known are {_listed(known)}.")
+        if name in given:
+            raise InvalidRequest(f"`{name}` is there twice; send it once.")
+        if not value or "\x00" in value:
+            raise InvalidRequest(f"`{name}` has no value that can be looked for; send one, or leave it out.")
+        given[name] = value
+    return given
+
+
+def _filter(given: Mapping[str, str], names: Mapping[str, str]) -> Filter:
+    """A filter with the dates, and with the parameters in `names` under the names they have there."""
+    equal: dict[str, Any] = {ours: given[name] for name, ours in names.items() if name in given}
+    start: datetime | None = _read(given, "start_date", first_moment, FORMS)
+    end: datetime | None = _read(given, "end_date", moment_after, FORMS)
+    if start is not None and end is not None and start >= end:
+        raise InvalidRequest("`end_date` is before `start_date`; nothing can lie between them.")
+    return Filter(start=start, end=end, **equal)
+
+
+def _read(given: Mapping[str, str], name: str, parse: Callable[[str], T], hint: str) -> T | None:
+    if (text := given.get(name)) is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InvalidRequest(f"`{name}`: `{text[:80]}` cannot be used; {hint}.") from error
+
+
+def _number(given: Mapping[str, str], name: str, default: int, most: int | None) -> int:
+    text = given.get(name, str(default))
+    number = int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0
+    if number < 1 or (most is not None and number > most):
+        bound = "from 1 on" if most is None else f"from 1 to {most}"
+        raise InvalidRequest(f"`{name}`: `{text[:80]}` cannot be used; wanted a number {bound}.")
+    return number
+
+
+def _one_of(given: Mapping[str, str], name: str, values: tuple[str, ...]) -> None:
+    if (text := given.get(name)) is not None and text not in values:
+        raise InvalidRequest(f"`{name}`: `{text[:80]}` is not served; wanted {_listed(values)}.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
