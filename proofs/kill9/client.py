@@ -100,6 +100,11 @@ class Clients:
             try:
                 if not self._ask(connection, kind, session, dice):
                     connection.close()
+            except ConnectionRefusedError:
+                connection.close()
+                with self._lock:
+                    self.cut["no connection"] += 1
+                self._stopping.wait(0.1)
             except (OSError, http.client.HTTPException):
                 connection.close()
                 with self._lock:
@@ -153,4 +158,3 @@ class Clients:
         )
         with self._lock:
             self.answers.append(answer)
-

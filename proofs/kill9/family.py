@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -112,11 +113,14 @@ class Family:
     def stop(self) -> None:
         """Wait until no journal but those of the workers is left, then stop as on a deploy.
 
+        A control plane that is just starting dies of the signal, and leaves the journals to the next one;
+        so it is waited for.
+
         Raises:
             Failed: journals stay, or it did not end well.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while len(left := self.open_journals()) > WORKERS or len(self.children()) <= WORKERS:
+        while len(left := self.open_journals()) > WORKERS or not self._control_answers():
             if time.monotonic() > deadline:
                 raise Failed(f"journals that nobody reads: {left}")
             time.sleep(0.1)
@@ -124,6 +128,11 @@ class Family:
         code = self._process.wait(STOP_SECONDS)
         if code != 0:
             raise Failed(f"the gateway ended with status {code}")
+
+    def _control_answers(self) -> bool:
+        path = self._directory / "run" / str(self.port) / "control.sock"
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(path)) == 0 and len(self.children()) > WORKERS
 
     def open_journals(self) -> list[str]:
         """Journals in which something is written."""
@@ -136,12 +145,11 @@ class Family:
 
     def troubles(self) -> list[str]:
         """Messages that tell of a failure, other than that a process was killed."""
-        found = []
-        for path in self._messages:
-            for record in records_of(path):
-                if record.get("level") == "error" and record.get("event") != "process ended":
-                    found.append(json.dumps(record)[:1000])
-        return found[:20]
+        records = [record for path in self._messages for record in records_of(path)]
+        found = [
+            one for one in records if one.get("level") == "error" and one.get("event") != "process ended"
+        ]
+        return [json.dumps(one)[:1000] for one in found[:20]]
 
     def _end_all(self) -> None:
         self._process.kill()

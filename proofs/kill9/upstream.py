@@ -116,5 +116,3 @@ class Upstream:
         await self._over.wait()
         server.close()
         await owner.close()
-
-
