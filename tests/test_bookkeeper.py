@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from ferryman.control import ledger
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.files import segment_numbers
@@ -126,7 +125,7 @@ def test_crash_between_storing_and_deleting_doubles_nothing(
     if dead:
         kill(writer)
     with monkeypatch.context() as patched:
-        patched.setattr(ledger.shutil if dead else ledger, "rmtree" if dead else "deletable", crash)
+        patched.setattr("shutil.rmtree" if dead else "ferryman.control.ledger.deletable", crash)
         with pytest.raises(OSError, match="killed"):
             office.work(first)
     first.close()
@@ -154,7 +153,7 @@ def test_crash_within_the_removal_of_a_directory_doubles_nothing(
     writer.opened(opened("open"))
     kill(writer)
     with monkeypatch.context() as patched:
-        patched.setattr(ledger.shutil, "rmtree", crash)
+        patched.setattr("shutil.rmtree", crash)
         with pytest.raises(OSError, match="killed"):
             office.work(first)
     first.close()
