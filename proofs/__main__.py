@@ -24,6 +24,10 @@ def main() -> int:
 
         if arguments.proof == "bodies":
             return bodies.prove(arguments.megabytes * 1_000_000)
+        if arguments.proof == "kill9":
+            from proofs.kill9 import kill9  # noqa: PLC0415  # the same
+
+            return kill9.prove(arguments.rounds, arguments.database, arguments.database_url)
         return soak.prove(arguments.minutes * 60)
     except KeyboardInterrupt:
         return 130
@@ -58,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Send large bodies both ways through a gateway, and measure its memory.",
     )
     part.add_argument("--megabytes", type=int, default=500, metavar="N", help="each way; default 500")
+    part = proofs.add_parser(
+        "kill9",
+        help="nothing is lost or counted twice, whichever process is killed",
+        description="Kill processes of a gateway under load, and compare its ledger with what was seen.",
+    )
+    part.add_argument("--rounds", type=int, default=100, metavar="N", help="one process each; default 100")
+    part.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    part.add_argument(
+        "--database-url", metavar="URL", help="an empty one of PostgreSQL; default: a server of its own"
+    )
     return parser
 
 

@@ -106,7 +106,7 @@ class Upstream:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "proofs.soak.upstream"]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()
         )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
@@ -126,7 +126,7 @@ class Gateway:
         self.log = Log()
         given = {f"FERRYMAN_{name.upper()}": str(value) for name, value in settings.items()}
         self._environment = (
-            _environment()
+            clean_environment()
             | given
             | {
                 "FERRYMAN_PORT": "0",
@@ -218,7 +218,7 @@ class Gateway:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Ours without settings, which would reach the gateway."""
     left_out = ("FERRYMAN_", "ANTHROPIC_", "LITELLM_", "CONFIG_PATH", "PORT", "XDG_CONFIG_HOME")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

@@ -30,6 +30,10 @@ POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 """Between two attempts while the database is away; the journals keep what comes meanwhile."""
 
+LAST_LOOKS = 5
+"""How often one that stands by looks once more at its end, `POLL_SECONDS` apart: the control plane that has
+the work may be ending too, past its own last look. If it is not, it has stored everything meanwhile."""
+
 NEW_SECONDS = 60.0
 """A directory without a segment may be that of a worker which is just starting."""
 
@@ -67,6 +71,11 @@ class Bookkeeper:
 
     def __repr__(self) -> str:
         return f"<Bookkeeper of {self._root}: {len(self._tails)} journals>"
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether another control plane does the work, as far as this one has looked."""
+        return self._lock < 0
 
     def migrate(self) -> None:
         """Bring the database to this version.
@@ -188,6 +197,7 @@ class Bookkeeper:
 async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
     """Let `bookkeeper` work until `stopping` is set and nothing is left to be stored."""
     away = False
+    looks_left = LAST_LOOKS
     while True:
         last = stopping.is_set()
         try:
@@ -205,11 +215,20 @@ async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
             away, pause = False, POLL_SECONDS
         if more:
             continue
-        if last:
+        if last and (away or not looks_left or not bookkeeper.stands_by):
             break
-        try:
-            async with asyncio.timeout(pause):
-                await stopping.wait()
-        except TimeoutError:
-            pass
+        looks_left -= last
+        await _rest(stopping, pause)
     await asyncio.to_thread(bookkeeper.close)
+
+
+async def _rest(stopping: asyncio.Event, seconds: float) -> None:
+    """Wait for `seconds`, or until `stopping` is set meanwhile."""
+    if stopping.is_set():
+        await asyncio.sleep(seconds)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        pass

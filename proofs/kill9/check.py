@@ -1,0 +1,124 @@
+"""What the ledger has to know, against what clients and the upstream have seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import func, select
+
+from ferryman.settings_store import Postgres, SqliteFile
+from ferryman.store import schema
+from ferryman.store.engine import open_engines
+from proofs.kill9.client import Answer, Clients
+from proofs.kill9.upstream import Upstream
+
+SHOWN = 5
+
+
+class Ledger:
+    """The entries and the sums, as they stand in the database."""
+
+    def __init__(self, target: SqliteFile | Postgres) -> None:
+        engines = open_engines(target)
+        table, sums = schema.entries, schema.rollups
+        with engines.read.connect() as connection:
+            self.rows = [dict(row._mapping) for row in connection.execute(select(table))]
+            columns = [func.coalesce(func.sum(sums.c[name]), 0) for name in schema.MEASURES]
+            self.sums = dict(
+                zip(schema.MEASURES, map(int, connection.execute(select(*columns)).one()), strict=True)
+            )
+            self.checkpoints = len(connection.execute(select(schema.checkpoints)).all())
+        engines.read.dispose()
+        engines.write.dispose()
+        self.by_id = {row["id"]: row for row in self.rows}
+        self.ended = Counter(row["ended"] for row in self.rows)
+
+
+class Check:
+    """Holds one against the other.
+
+    Attributes:
+        table: what was looked at, and how many were wrong.
+        wrong: some of those.
+    """
+
+    def __init__(self, ledger: Ledger, clients: Clients, upstream: Upstream) -> None:
+        self.table: list[tuple[str, int, int]] = []
+        self.wrong: list[str] = []
+        self._ledger = ledger
+        self._by_session = {row["session_id"]: row for row in ledger.rows}
+        self._completed(clients)
+        self._reached(upstream)
+        self._entries(clients, upstream)
+        self._sums()
+
+    def _look(self, what: str, things: list[Any], wrong: Callable[[Any], object]) -> None:
+        bad = [thing for thing in things if wrong(thing)]
+        self.table.append((what, len(things), len(bad)))
+        self.wrong += [f"{what}: not {one}" for one in bad[:SHOWN]]
+
+    def _completed(self, clients: Clients) -> None:
+        rows, nothing = self._ledger.by_id, dict.fromkeys(schema.COLUMNS)
+
+        def usage_differs(answer: Answer) -> bool:
+            row = rows.get(answer.id, nothing)
+            told = (answer.status, answer.input_tokens, answer.output_tokens, answer.upstream_id)
+            kept = (row["status"], row["input_tokens"], row["output_tokens"], row["upstream_request_id"])
+            return told != kept or row["session_id"] != answer.session
+
+        def is_interrupted(answer: Answer) -> bool:
+            return bool(rows.get(answer.id, nothing)["ended"] == "interrupted")
+
+        whole = [answer for answer in clients.answers if answer.whole]
+        begun = [answer for answer in clients.answers if not answer.whole]
+        told = [answer for answer in begun if answer.input_tokens is not None]
+        self._look("answers read to the end have an entry", whole, lambda one: one.id not in rows)
+        self._look("… with their status, usage and request", whole, usage_differs)
+        self._look("… that is not marked interrupted", whole, is_interrupted)
+        self._look("answers not read to the end have an entry", begun, lambda one: one.id not in rows)
+        self._look(
+            "… with the input that the client saw",
+            told,
+            lambda one: rows.get(one.id, nothing)["input_tokens"] != one.input_tokens,
+        )
+
+    def _reached(self, upstream: Upstream) -> None:
+        rows = self._by_session
+        reached = list(upstream.reached)
+        self._look("requests that reached the upstream have an entry", reached, lambda one: one not in rows)
+        self._look(
+            "… with as many attempts",
+            reached,
+            lambda one: one in rows and rows[one]["attempts"] < upstream.reached[one],
+        )
+
+    def _entries(self, clients: Clients, upstream: Upstream) -> None:
+        rows = self._ledger.rows
+        sessions = Counter(row["session_id"] for row in rows)
+        self._look("requests have one entry at most", list(sessions), lambda one: sessions[one] > 1)
+        made = clients.sessions
+        self._look("entries are of requests that were made", list(sessions), lambda one: one not in made)
+        answered = [row for row in rows if row["upstream_request_id"] is not None]
+        told = Counter(row["upstream_request_id"] for row in answered)
+        self._look("answers of the upstream are in one entry at most", list(told), lambda one: told[one] > 1)
+        self._look(
+            "… that of their request",
+            answered,
+            lambda row: upstream.sessions.get(row["upstream_request_id"]) != row["session_id"],
+        )
+        interrupted = [row for row in rows if row["ended"] == "interrupted"]
+        self._look(
+            "interrupted entries say so",
+            interrupted,
+            lambda row: row["status"] is not None or row["usage_complete"] or not row["error"],
+        )
+
+    def _sums(self) -> None:
+        rows = self._ledger.rows
+        for name in ("requests", "errors", "input_tokens", "output_tokens"):
+            column = {"errors": "failed"}.get(name, name)
+            total = len(rows) if name == "requests" else sum(row[column] or 0 for row in rows)
+            kept = self._ledger.sums[name]
+            self._look(f"roll-ups: {name}", [(total, kept)], lambda pair: pair[0] != pair[1])
