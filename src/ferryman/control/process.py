@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from ferryman.clock import SystemClock
+from ferryman.control import spend
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
@@ -60,7 +61,7 @@ async def work(child: Child) -> None:
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
-    app = create_app(processes.routes(), clock)
+    app = create_app([*processes.routes(), *spend.routes(store.read)], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
