@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
@@ -67,3 +68,9 @@ def server() -> Iterator[Server]:
     """A PostgreSQL for all tests that need one."""
     with Server() as one:
         yield one
+
+
+def pytest_configure() -> None:
+    """A job in the background is told to ignore Ctrl-C, and so would be the processes that tests send it to."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
