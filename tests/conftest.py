@@ -71,6 +71,6 @@ def server() -> Iterator[Server]:
 
 
 def pytest_configure() -> None:
-    """A job in the background is told to ignore Ctrl-C, and so would be the processes that tests send it to."""
+    """Take Ctrl-C even as a job in the background, which ignores it, and so would all that tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
