@@ -43,7 +43,7 @@ class Recorder:
         Raises:
             Overloaded: it cannot be written down, and must not go.
         """
-        if self._journal is None:
+        if self._journal is None or exchange.settled:  # it was refused meanwhile: there is its record already
             return
         try:
             self._journal.opened(opened_of(exchange))
