@@ -28,6 +28,7 @@ import click
 import msgspec
 
 from ferryman import __version__
+from ferryman.ledger.records import encode
 from ferryman.model import Entry
 from ferryman.telemetry.log import text_line
 
@@ -194,7 +195,7 @@ def report(took: Took, entry: Entry) -> None:
     first = took.first_token_seconds
     began = "" if first is None else f"first token after {first * 1000:.0f} ms, "
     show("time", [f"{began}whole answer after {took.seconds * 1000:.0f} ms"])
-    show("logged", [text_line(entry).decode().strip()], gap="  ")
+    show("logged", [text_line(encode(entry)).decode().strip()], gap="  ")
 
 
 def is_free(port: int) -> bool:
@@ -248,7 +249,7 @@ def serve_on(gateway: Server) -> None:
     click.secho("\nThe gateway's log", bold=True)
     try:
         while True:
-            click.echo(text_line(gateway.entry(None)), nl=False)
+            click.echo(text_line(encode(gateway.entry(None))), nl=False)
     except KeyboardInterrupt:
         click.echo("\nstopped")
 

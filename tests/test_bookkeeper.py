@@ -17,6 +17,7 @@ from sqlalchemy import select
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.files import segment_numbers
+from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
 from ferryman.store import schema
 from ferryman.store.store import Store
@@ -87,8 +88,8 @@ def refused_url() -> str:
 def test_entries_arrive_once_while_they_are_written(office: Office) -> None:
     writer, bookkeeper = office.writer(), office.bookkeeper()
     for number in range(50):
-        writer.opened(opened(number))
-        writer.closed(entry(number))
+        writer.opened(encode(opened(number)))
+        writer.closed(encode(entry(number)))
         if number % 7 == 0:
             office.work(bookkeeper)
     office.work(bookkeeper)
@@ -103,7 +104,7 @@ def test_entries_arrive_once_while_they_are_written(office: Office) -> None:
 def test_segments_are_deleted_once_they_are_stored(office: Office) -> None:
     writer, bookkeeper = office.writer(segment_bytes=4096), office.bookkeeper()
     for number in range(100):
-        writer.closed(entry(number))
+        writer.closed(encode(entry(number)))
     assert len(segment_numbers(writer.directory)) > 5
     office.work(bookkeeper)
     assert len(segment_numbers(writer.directory)) == 1
@@ -120,8 +121,8 @@ def test_crash_between_storing_and_deleting_doubles_nothing(
 
     writer, first = office.writer(segment_bytes=4096), office.bookkeeper()
     for number in range(100):
-        writer.closed(entry(number))
-    writer.opened(opened("open"))
+        writer.closed(encode(entry(number)))
+    writer.opened(encode(opened("open")))
     if dead:
         kill(writer)
     with monkeypatch.context() as patched:
@@ -136,7 +137,7 @@ def test_crash_between_storing_and_deleting_doubles_nothing(
     assert office.rows() == before
     assert writer.directory.exists() is not dead
     if not dead:
-        writer.closed(entry("open"))
+        writer.closed(encode(entry("open")))
         office.work(second)
         assert office.rows() == before | {"open": "done"}
         writer.close()
@@ -150,7 +151,7 @@ def test_crash_within_the_removal_of_a_directory_doubles_nothing(
         raise OSError("killed")
 
     writer, first = office.writer(), office.bookkeeper()
-    writer.opened(opened("open"))
+    writer.opened(encode(opened("open")))
     kill(writer)
     with monkeypatch.context() as patched:
         patched.setattr("shutil.rmtree", crash)
@@ -165,10 +166,10 @@ def test_crash_within_the_removal_of_a_directory_doubles_nothing(
 
 def test_dead_workers_open_exchange_becomes_interrupted_and_its_directory_goes(office: Office) -> None:
     writer, bookkeeper = office.writer(), office.bookkeeper()
-    writer.opened(opened("done"))
-    writer.opened(opened("open"))
-    writer.seen(seen("open"))
-    writer.closed(entry("done"))
+    writer.opened(encode(opened("done")))
+    writer.opened(encode(opened("open")))
+    writer.seen(encode(seen("open")))
+    writer.closed(encode(entry("done")))
     office.work(bookkeeper)
     assert office.rows() == {"done": "done"}, "its worker lives"
     kill(writer)
@@ -201,9 +202,9 @@ def test_fresh_directory_without_segments_is_left_alone(office: Office) -> None:
 
 def test_one_of_two_works_and_the_other_stands_by(office: Office) -> None:
     writer, first, second = office.writer(), office.bookkeeper(), office.bookkeeper()
-    writer.closed(entry(1))
+    writer.closed(encode(entry(1)))
     office.work(first)
-    writer.closed(entry(2))
+    writer.closed(encode(entry(2)))
     office.work(second)
     assert (first.stands_by, second.stands_by) == (False, True)
     assert office.rows() == {"1": "done"}
@@ -218,7 +219,7 @@ def test_one_that_stands_by_stores_what_another_leaves_at_its_end(office: Office
     """Two control planes end at once: the first has looked for the last time, and not let go yet."""
     writer, first, second = office.writer(), office.bookkeeper(), office.bookkeeper()
     office.work(first)
-    writer.closed(entry(1))
+    writer.closed(encode(entry(1)))
     writer.close()
 
     async def end_both() -> None:
@@ -247,7 +248,7 @@ def test_one_that_stands_by_ends_though_the_other_stays(office: Office) -> None:
 
 def test_database_that_is_away_is_told_and_loses_nothing(office: Office) -> None:
     writer, away = office.writer(), office.bookkeeper(refused_url())
-    writer.closed(entry(1))
+    writer.closed(encode(entry(1)))
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             away.work()
@@ -265,14 +266,14 @@ def test_batch_that_could_not_be_stored_comes_again(
         raise error("not now")
 
     writer, bookkeeper = office.writer(), office.bookkeeper()
-    writer.closed(entry(1))
+    writer.closed(encode(entry(1)))
     office.work(bookkeeper)
-    writer.closed(entry(2))
+    writer.closed(encode(entry(2)))
     with monkeypatch.context() as patched:
         patched.setattr(bookkeeper._store.write, "insert_entries", refuse)
         with pytest.raises(error):
             bookkeeper.work()
-    writer.closed(entry(3))
+    writer.closed(encode(entry(3)))
     office.work(bookkeeper)
     assert set(office.rows()) == {"1", "2", "3"}
     writer.close()
@@ -284,7 +285,7 @@ def test_retention_deletes_what_is_older(office: Office) -> None:
     bookkeeper.migrate()
     now = datetime.fromtimestamp(office.clock.now(), UTC)
     for days in (29, 31):
-        writer.closed(msgspec.structs.replace(entry(days), started_at=now - timedelta(days=days)))
+        writer.closed(encode(msgspec.structs.replace(entry(days), started_at=now - timedelta(days=days))))
     office.work(bookkeeper)
     with store._engines.read.connect() as connection:
         assert connection.execute(select(schema.entries.c.id)).scalars().all() == ["29"]

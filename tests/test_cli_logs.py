@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from ferryman.cli.logs import WHERE
 from ferryman.cli.main import main
 from ferryman.clock import SystemClock
+from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry
 from ferryman.store.store import Store
 from ferryman.telemetry.log import json_line, text_line
@@ -49,8 +50,8 @@ def start(tmp_path: Path, url: str) -> Iterator[Start]:
         yield lambda *words: stack.enter_context(Process(tmp_path, "logs", *words, env={"DATABASE_URL": url}))
 
 
-def output(entries: list[Entry], render: Callable[[Entry], bytes] = text_line) -> str:
-    return b"".join(map(render, entries)).decode()
+def output(entries: list[Entry], render: Callable[[bytes], bytes] = text_line) -> str:
+    return b"".join(map(render, map(encode, entries))).decode()
 
 
 def test_newest_entries_are_printed_as_log_lines_newest_last(store: Store, start: Start) -> None:

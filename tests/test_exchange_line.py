@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -170,7 +171,9 @@ class Stage:
         options = Settings(
             upstream_url="http://192.0.2.1", anthropic_api_key="sk", upstream_max_connections=2
         )
-        worker = Worker(options, record=record, clock=self.clock)
+        worker = Worker(
+            options, record=lambda line: record(msgspec.json.decode(line, type=Entry)), clock=self.clock
+        )
         self.line = worker.line
         self.server = Server(
             self._new,

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferryman.ledger.files import segment_numbers, segment_path
+from ferryman.ledger.records import encode
 from ferryman.ledger.segment import ProblemKind
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ended
@@ -31,6 +32,7 @@ WRITES_UNTIL_KILLED = """
 import os, sys
 from pathlib import Path
 from ferryman.clock import SystemClock
+from ferryman.ledger.records import encode
 from ferryman.ledger.segment import ProblemKind
 from ferryman.ledger.writer import JournalWriter
 from tests.support.journal import entry, opened
@@ -41,9 +43,9 @@ def write(round_name):
     while True:
         number += 1
         name = f"{round_name}-{number}"
-        writer.opened(opened(name))
+        writer.opened(encode(opened(name)))
         if number % 7:
-            assert writer.closed(entry(name))
+            assert writer.closed(encode(entry(name)))
             os.write(1, f"{name}\\n".encode())
 
 for line in sys.stdin:
@@ -78,12 +80,12 @@ class Model:
         if kind == 0:
             name = str(next(self.names))
             self.open.append(name)
-            self.writer.opened(opened(name))
+            self.writer.opened(encode(opened(name)))
         elif self.open and kind == 1:
-            self.writer.seen(seen(self.open[pad % len(self.open)]))
+            self.writer.seen(encode(seen(self.open[pad % len(self.open)])))
         elif self.open:
             name = self.open.pop(pad % len(self.open))
-            assert self.writer.closed(entry(name, pad=pad))
+            assert self.writer.closed(encode(entry(name, pad=pad)))
             self.returned[name] = (self.writer._segment, self.writer._size)
 
     def read(self, records: int) -> None:
@@ -98,7 +100,7 @@ class Model:
         path = segment_path(self.directory, segment_numbers(self.directory)[-1])
         before = path.stat().st_size
         self.start()
-        self.writer.closed(entry("torn", pad=torn))
+        self.writer.closed(encode(entry("torn", pad=torn)))
         self.writer.close()
         # The new segment's record is what the dead process would have written next.
         new = segment_path(self.directory, segment_numbers(self.directory)[-1])
@@ -191,8 +193,8 @@ def test_damage_never_makes_a_wrong_entry_and_is_told(
         directory = Path(name) / "w1"
         writer = JournalWriter(directory, HeldClock(), segment_bytes=segment_bytes, sync_seconds=60.0)
         for number in range(count):
-            writer.opened(opened(number))
-            writer.closed(entry(number))
+            writer.opened(encode(opened(number)))
+            writer.closed(encode(entry(number)))
         writer.close()
         paths = [segment_path(directory, number) for number in segment_numbers(directory)]
         before = [path.read_bytes() for path in paths]
@@ -223,8 +225,8 @@ def test_file_that_grows_in_any_pieces_is_read_as_if_whole(
         whole, grown = Path(name) / "whole" / "w1", Path(name) / "grown" / "w1"
         writer = JournalWriter(whole, HeldClock(), sync_seconds=60.0)
         for number in range(count):
-            writer.opened(opened(number))
-            writer.closed(entry(number))
+            writer.opened(encode(opened(number)))
+            writer.closed(encode(entry(number)))
         writer.close()
         data = segment_path(whole, 1).read_bytes()
         grown.mkdir(parents=True)

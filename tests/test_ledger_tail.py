@@ -203,10 +203,10 @@ def test_living_worker_is_not_finished(tmp_path: Path, clock: HeldClock) -> None
 def test_long_exchange_is_carried_and_keeps_no_segment(tmp_path: Path, clock: HeldClock) -> None:
     writer = JournalWriter(tmp_path / "w1", clock, segment_bytes=1000)
     store = Store(tmp_path / "w1")
-    writer.opened(opened("long"))
+    writer.opened(encode(opened("long")))
     for number in range(20):
-        writer.opened(opened(number))
-        writer.closed(entry(number))
+        writer.opened(encode(opened(number)))
+        writer.closed(encode(entry(number)))
         store.catch_up()
         store.restart()
         assert len(segment_numbers(tmp_path / "w1")) <= 2

@@ -16,6 +16,7 @@ import pytest
 from ferryman.errors import JournalUnwritable
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
 from ferryman.ledger.format import MAX_PAYLOAD_BYTES, SEGMENT_BYTES, VERSION
+from ferryman.ledger.records import encode
 from ferryman.ledger.segment import ProblemKind, last_of
 from ferryman.ledger.sync import Syncer
 from ferryman.ledger.writer import JournalWriter
@@ -30,6 +31,7 @@ FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
 from ferryman.errors import JournalUnwritable
+from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
 from tests.support.gateway import HeldClock
 from tests.support.journal import entry, opened
@@ -42,18 +44,18 @@ written, retained, told = [], [], {}
 number = 0
 while writer.healthy:
     number += 1
-    (written if writer.closed(entry(number)) else retained).append(str(number))
+    (written if writer.closed(encode(entry(number))) else retained).append(str(number))
 told["size"] = Path(sys.argv[1], "00000001.jnl").stat().st_size
 told["problem"] = writer.problem
 for one in ("again", "and again"):
     try:
-        writer.opened(opened("refused"))
+        writer.opened(encode(opened("refused")))
     except JournalUnwritable as error:
         told[one] = str(error)
     clock.seconds += 1
     told["tried"] = writer.recover()
 for number in range(1000, 1010):
-    assert not writer.closed(entry(number))
+    assert not writer.closed(encode(entry(number)))
     retained.append(str(number))
 told["retained"] = writer.retained
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -61,8 +63,8 @@ told["too early"] = writer.recover()
 clock.seconds += 1
 told["recovered"] = writer.recover()
 told["healthy"] = [writer.healthy, writer.problem, writer.retained, writer.lost]
-writer.opened(opened("later"))
-writer.closed(entry("later"))
+writer.opened(encode(opened("later")))
+writer.closed(encode(entry("later")))
 writer.close()
 print(json.dumps([written, retained, told]))
 """
@@ -83,11 +85,11 @@ def journal(directory: Path, clock: HeldClock, **options: float) -> Iterator[Jou
 def test_what_is_written_is_read(directory: Path, clock: HeldClock) -> None:
     store = Store(directory)
     with journal(directory, clock) as writer:
-        writer.opened(opened(1))
-        writer.seen(seen(1))
+        writer.opened(encode(opened(1)))
+        writer.seen(encode(seen(1)))
         assert store.read().entries == []
         assert store.opened_tail().live == 1
-        assert writer.closed(entry(1))
+        assert writer.closed(encode(entry(1)))
         assert store.read().entries == [entry(1)]
     store.finish()
     assert list(store.entries.values()) == [entry(1)]
@@ -99,7 +101,7 @@ def test_every_process_begins_a_segment_and_numbers_go_on(directory: Path, clock
     for number in range(3):
         before = {path: path.read_bytes() for path in directory.glob("*")}
         with journal(directory, clock) as writer:
-            writer.closed(entry(number))
+            writer.closed(encode(entry(number)))
         assert {path: path.read_bytes() for path in before} == before
     assert last_of(directory) == (3, 3)
     store = Store(directory)
@@ -110,7 +112,7 @@ def test_every_process_begins_a_segment_and_numbers_go_on(directory: Path, clock
 def test_segment_of_its_size_is_followed_by_the_next(directory: Path, clock: HeldClock) -> None:
     with journal(directory, clock, segment_bytes=1000) as writer:
         for number in range(20):
-            writer.closed(entry(number))
+            writer.closed(encode(entry(number)))
     numbers = segment_numbers(directory)
     assert len(numbers) > 3
     sizes = [segment_path(directory, number).stat().st_size for number in numbers]
@@ -180,7 +182,7 @@ def failing(directory: Path, clock: HeldClock) -> Iterator[JournalWriter]:
     """A writer whose next segment cannot be begun: its name is taken by a directory."""
     writer = JournalWriter(directory, clock, segment_bytes=1000)
     segment_path(directory, 2).mkdir()
-    while writer.closed(entry("before")):
+    while writer.closed(encode(entry("before"))):
         pass
     yield writer
     writer.close()
@@ -191,13 +193,13 @@ def test_retained_entries_are_bounded_and_the_lost_are_counted(
 ) -> None:
     pad = 1 << 20
     for number in range(10):
-        assert not failing.closed(entry(number, pad=pad))
+        assert not failing.closed(encode(entry(number, pad=pad)))
     assert failing.retained == 8  # with "before", and 8 MiB of them
     assert failing.lost == 3
     segment_path(directory, 2).rmdir()
     clock.seconds += 1
     assert failing.recover()
-    assert failing.closed(entry("after"))
+    assert failing.closed(encode(entry("after")))
     store = Store(directory)
     store.catch_up()
     assert list(store.entries) == ["before", *map(str, range(7)), "after"]
@@ -207,14 +209,14 @@ def test_retained_entries_are_bounded_and_the_lost_are_counted(
 def test_retained_entries_are_written_at_the_end(failing: JournalWriter, directory: Path) -> None:
     assert failing.retained == 1
     segment_path(directory, 2).rmdir()
-    failing.closed(entry("last"))
+    failing.closed(encode(entry("last")))
     assert failing.retained == 2
 
 
 def test_entry_beyond_all_bounds_is_lost_and_counted(directory: Path, clock: HeldClock) -> None:
     with journal(directory, clock) as writer:
-        assert not writer.closed(entry("big", pad=MAX_PAYLOAD_BYTES))
-        assert writer.closed(entry("small"))
+        assert not writer.closed(encode(entry("big", pad=MAX_PAYLOAD_BYTES)))
+        assert writer.closed(encode(entry("small")))
         assert (writer.lost, writer.healthy) == (1, True)
     store = Store(directory)
     store.finish()
@@ -224,7 +226,7 @@ def test_entry_beyond_all_bounds_is_lost_and_counted(directory: Path, clock: Hel
 
 def test_sync_happens_off_the_loop_and_only_when_written(directory: Path, clock: HeldClock) -> None:
     with journal(directory, clock, sync_seconds=0.0) as writer:
-        writer.closed(entry(1))
+        writer.closed(encode(entry(1)))
         assert writer.healthy
         assert writer.sync_failures == 0
 
@@ -252,12 +254,12 @@ def test_failed_sync_is_told_and_tried_again(tmp_path: Path) -> None:
 
 def test_interrupted_exchanges_of_a_former_process_are_settled(directory: Path, clock: HeldClock) -> None:
     with journal(directory, clock) as writer:
-        writer.opened(opened(1))
-        writer.seen(seen(1))
+        writer.opened(encode(opened(1)))
+        writer.seen(encode(seen(1)))
     store = Store(directory)
     store.catch_up()
     with journal(directory, clock) as writer:
-        writer.opened(opened(2))
+        writer.opened(encode(opened(2)))
         store.catch_up()
         assert list(store.entries) == ["1"]
         settled = store.entries["1"]
@@ -266,7 +268,7 @@ def test_interrupted_exchanges_of_a_former_process_are_settled(directory: Path, 
             seen(1).usage,
             False,
         )
-        writer.closed(entry(2))
+        writer.closed(encode(entry(2)))
     store.finish()
     assert list(store.entries) == ["1", "2"]
     assert store.repeated == []

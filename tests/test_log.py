@@ -16,6 +16,7 @@ import pytest
 import structlog
 from hypothesis import given, strategies
 
+from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry, Usage
 from ferryman.telemetry import writer as module
 from ferryman.telemetry.log import FLUSH_SECONDS, LineLog, configure, json_line, text_line
@@ -65,8 +66,8 @@ def numbered(number: int) -> Entry:
     return msgspec.structs.replace(ENTRY, id=str(number))
 
 
-def id_line(entry: Entry) -> bytes:
-    return entry.id.encode() + b"\n"
+def id_line(record: bytes) -> bytes:
+    return msgspec.json.decode(record, type=Entry).id.encode() + b"\n"
 
 
 class Loop:
@@ -119,18 +120,19 @@ def _restored() -> Iterator[None]:
 
 
 def test_entry_as_json() -> None:
-    assert json_line(ENTRY) == (
-        b'{"id":"019d0000-0000-7000-8000-000000000001","started_at":"2026-11-21T09:08:07Z","method":"POST",'
-        b'"path":"/v1/messages","ended":"done","duration_seconds":1.2345,"request_bytes":120,'
-        b'"response_bytes":4567,"usage_complete":true,"attempts":1,"stream":true,"principal":"open",'
-        b'"credential":"none","model":"claude-opus-5-5","status":200,"usage":{"input_tokens":1234,'
-        b'"output_tokens":56,"cache_creation_input_tokens":7000,"cache_read_input_tokens":89000},'
-        b'"time_to_first_byte_seconds":0.0123,"overhead_seconds":0.000089}\n'
+    assert json_line(encode(ENTRY)) == (
+        b'{"id":"019d0000-0000-7000-8000-000000000001","started_at":"2026-11-21T09:08:07Z",'
+        b'"method":"POST","path":"/v1/messages","principal":"open","credential":"none",'
+        b'"model":"claude-opus-5-5","stream":true,"request_bytes":120,"ended":"done","status":200,'
+        b'"attempts":1,"usage":{"input_tokens":1234,"output_tokens":56,'
+        b'"cache_creation_input_tokens":7000,"cache_read_input_tokens":89000},"usage_complete":true,'
+        b'"response_bytes":4567,"time_to_first_byte_seconds":0.0123,"duration_seconds":1.2345,'
+        b'"overhead_seconds":0.000089}\n'
     )
 
 
 def test_entry_as_text() -> None:
-    assert text_line(ENTRY).decode() == (
+    assert text_line(encode(ENTRY)).decode() == (
         "09:08:07  200  POST /v1/messages  claude-opus-5-5 stream  "
         "in 1,234 + 89,000 from cache + 7,000 to cache, out 56 tokens  "
         "first byte 12 ms  1234 ms  ours 89 µs  019d0000-0000-7000-8000-000000000001\n"
@@ -138,12 +140,12 @@ def test_entry_as_text() -> None:
 
 
 def test_entry_of_a_failure_as_text() -> None:
-    assert text_line(FAILED).decode() == (
+    assert text_line(encode(FAILED)).decode() == (
         "09:08:07  ---  GET /v1/models  250 ms  upstream_error: No connection to the upstream.  "
         "019d0000-0000-7000-8000-000000000002\n"
     )
     gone = msgspec.structs.replace(FAILED, ended=Ended.CLIENT_GONE, error=None, model="m", usage=Usage())
-    assert text_line(gone).decode() == (
+    assert text_line(encode(gone)).decode() == (
         "09:08:07  ---  GET /v1/models  m  in 0, out 0 tokens  250 ms  client_gone  "
         "019d0000-0000-7000-8000-000000000002\n"
     )
@@ -154,12 +156,12 @@ def test_nothing_that_a_client_or_upstream_names_can_write_to_the_terminal(hosti
     entry = msgspec.structs.replace(
         FAILED, model=hostile, error=hostile, method=hostile, path=hostile, session_id=hostile
     )
-    for line in (text_line(entry), json_line(entry)):
+    for line in (text_line(encode(entry)), json_line(encode(entry))):
         assert line.endswith(b"\n")
         assert all(byte >= 0x20 for byte in line[:-1]), line
         assert b"\x7f" not in line or line.startswith(b"{")
-    assert text_line(entry)[:-1].isascii()
-    assert json.loads(json_line(entry))["model"] == hostile
+    assert text_line(encode(entry))[:-1].isascii()
+    assert json.loads(json_line(encode(entry)))["model"] == hostile
 
 
 @pytest.mark.parametrize(
@@ -168,26 +170,23 @@ def test_nothing_that_a_client_or_upstream_names_can_write_to_the_terminal(hosti
         ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
         ("two\r\nlines", r"two\r\nlines"),
         ("\u202egnp.exe", r"\u202egnp.exe"),
-        ("\udcff", r"\udcff"),
         ("m" * 10_000, "m" * 80),
     ],
 )
 def test_hostile_model_name_is_escaped_and_short(model: str, told: str) -> None:
-    line = text_line(msgspec.structs.replace(FAILED, model=model))
+    line = text_line(encode(msgspec.structs.replace(FAILED, model=model)))
     assert f"  {told}  ".encode() in line
 
 
 def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
     """A field that is added here has to be looked at: it will be in every log."""
     assert Entry.__struct_fields__ == (
-        *("id", "started_at", "method", "path", "ended", "duration_seconds"),
-        *("request_bytes", "response_bytes", "usage_complete", "attempts", "stream"),
-        *("principal", "credential", "client_address", "session_id"),
+        *("id", "started_at", "method", "path", "principal", "credential", "client_address", "session_id"),
         *("end_user", "tags", "spend_logs_metadata"),
         *("agent_id", "parent_agent_id", "request_class", "agent_type"),
-        *("model", "status", "error"),
-        "upstream_request_id",
-        *("usage", "time_to_first_byte_seconds", "overhead_seconds"),
+        *("model", "stream", "request_bytes", "ended", "status", "error", "upstream_request_id"),
+        *("attempts", "usage", "usage_complete", "response_bytes"),
+        *("time_to_first_byte_seconds", "duration_seconds", "overhead_seconds"),
     )
 
 
@@ -196,12 +195,12 @@ def test_lines_arrive_in_order_and_together(pipe: Pipe) -> None:
     loop = Loop()
     lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=id_line, call_later=loop.call_later)
     for number in range(100):
-        lines.write(numbered(number))
+        lines.write(encode(numbered(number)))
     assert len(loop.due) == 1
     loop.run()
     expected = b"".join(b"%d\n" % number for number in range(100))
     assert pipe.read(len(expected)) == expected
-    lines.write(numbered(100))
+    lines.write(encode(numbered(100)))
     assert len(loop.due) == 1
     lines.close()
     assert pipe.read(4) == b"100\n"
@@ -216,7 +215,7 @@ def test_slow_reader_stops_nobody_and_what_waits_is_bounded(pipe: Pipe) -> None:
     count = module.MAX_PENDING_BYTES * 3 // 2 // len(long)
     lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=lambda _: long, call_later=Loop().call_later)
     for _ in range(count):
-        lines.write(ENTRY)
+        lines.write(encode(ENTRY))
         lines.flush()
     assert 0 < lines.dropped < count
     assert lines.pending_bytes <= module.MAX_PENDING_BYTES + len(long)
@@ -238,7 +237,7 @@ def test_lines_without_a_reader_are_counted(pipe: Pipe) -> None:
     lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=id_line, call_later=loop.call_later)
     os.close(pipe.reading)
     for number in range(5):
-        lines.write(numbered(number))
+        lines.write(encode(numbered(number)))
         loop.run()
     configure(level="error", text=False)
     lines.close()
@@ -253,7 +252,7 @@ def test_stream_that_does_not_wait_loses_what_it_cannot_take(pipe: Pipe) -> None
     line = b"x" * 1_023 + b"\n"
     lines = LineLog(BackgroundWriter(pipe.stream, "log"), render=lambda _: line, call_later=Loop().call_later)
     for _ in range(1_024):
-        lines.write(ENTRY)
+        lines.write(encode(ENTRY))
     configure(level="error", text=False)
     lines.close()
     taken = 1_024 - lines.dropped

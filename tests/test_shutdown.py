@@ -197,8 +197,8 @@ def test_stop_twice_is_harmless(line: Bench) -> None:
 class FailingOnce(Gateway):
     """Keeps every record, and fails at the first."""
 
-    def _record(self, entry: Entry) -> None:
-        super()._record(entry)
+    def _record(self, record: bytes) -> None:
+        super()._record(record)
         if len(self.entries) == 1:
             raise RuntimeError("the disk is full")
 

@@ -105,8 +105,10 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     credential_kind: str
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The record of one exchange. `None` is what never came to be.
+
+    What is known when its request goes upstream comes first: see `ferryman.relay.record`.
 
     Attributes:
         id: a UUIDv7, also in the client's `x-ferryman-request-id`.
@@ -135,13 +137,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     started_at: datetime
     method: str
     path: str
-    ended: Ended
-    duration_seconds: float
-    request_bytes: int
-    response_bytes: int
-    usage_complete: bool
-    attempts: int
-    stream: bool = False
     principal: str | None = None
     credential: str | None = None
     client_address: str | None = None
@@ -154,11 +149,18 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request_class: str | None = None
     agent_type: str | None = None
     model: str | None = None
+    stream: bool = False
+    request_bytes: int
+    ended: Ended
     status: int | None = None
     error: str | None = None
     upstream_request_id: str | None = None
+    attempts: int
     usage: Usage | None = None
+    usage_complete: bool
+    response_bytes: int
     time_to_first_byte_seconds: float | None = None
+    duration_seconds: float
     overhead_seconds: float | None = None
 
 
@@ -169,10 +171,10 @@ class Ids:
     randomness has seeded, which saves a system call for each.
     """
 
-    __slots__ = ("_milliseconds", "_prefix", "_random_bytes")
+    __slots__ = ("_milliseconds", "_prefix", "_random_bits")
 
     def __init__(self) -> None:
-        self._random_bytes = random.Random().randbytes  # noqa: S311  # see above
+        self._random_bits = random.Random().getrandbits  # noqa: S311  # see above
         self._milliseconds = -1
         self._prefix = ""
 
@@ -182,10 +184,7 @@ class Ids:
         if milliseconds != self._milliseconds:
             self._milliseconds = milliseconds
             text = f"{milliseconds:012x}"
-            self._prefix = f"{text[:8]}-{text[8:]}-7"
-        tail = self._random_bytes(10).hex()
-        return f"{self._prefix}{tail[:3]}-{_VARIANT[tail[3]]}{tail[4:7]}-{tail[7:19]}"
-
-
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-"""A random digit → one with the variant's two bits in it."""
+            self._prefix = f"{text[:8]}-{text[8:]}-"
+        # 0x7 is the version and 0b10 the variant; each number begins with a digit that is not 0.
+        bits = self._random_bits
+        return f"{self._prefix}{0x7000 | bits(12):x}-{0x8000 | bits(14):x}-{bits(48):012x}"

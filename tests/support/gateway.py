@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
 
+import msgspec
 import uvloop
 
 from ferryman.clock import SystemClock
@@ -119,7 +120,8 @@ class Gateway:
             assert time.monotonic() < deadline, f"still not so: {self.worker!r}"
         return value
 
-    def _record(self, entry: Entry) -> None:
+    def _record(self, record: bytes) -> None:
+        entry = msgspec.json.decode(record, type=Entry)
         with self._changed:
             self.entries.append(entry)
             self._changed.notify_all()

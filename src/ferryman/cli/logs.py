@@ -16,6 +16,7 @@ from ferryman.cli.options import SECRETS_HELP, complain, load_or_exit, with_sett
 from ferryman.clock import SystemClock
 from ferryman.dates import FORMS, first_moment
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
+from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry
 from ferryman.settings import Settings
 from ferryman.settings_store import Postgres, SqliteFile, database
@@ -216,4 +217,4 @@ def _follow(follower: Follower, form: str) -> None:
 
 def _print(entries: list[Entry], form: str) -> None:
     if entries:
-        click.echo(b"".join(map(RENDER[form], entries)), nl=False)
+        click.echo(b"".join(map(RENDER[form], map(encode, entries))), nl=False)

@@ -134,22 +134,28 @@ class RequestParser:
         head = data[at:end]
         again = self._repeated.read(head) if self._repeated is not None else None
         if again is not None and not again.chunked:
-            self._take_again(again)
-        else:
-            self.unread = head
-            self._feed_head_bytes(head)
+            return self._take_again(again, data, end)
+        self.unread = head
+        self._feed_head_bytes(head)
         return end
 
-    def _take_again(self, request: Request) -> None:
+    def _take_again(self, request: Request, data: bytes, at: int) -> int:
         """Take a request whose head llhttp has taken before on this connection, all but the body's length.
 
-        Nothing in it is left to judge, so llhttp does not see the request at all.
+        Nothing in it is left to judge, so llhttp does not see the request at all. Where it ends, or where its
+        body begins if that has not come whole with the head.
         """
         self._counted = True
-        self._left = request.length or 0
+        length = request.length or 0
+        end = at + length
+        self._left = length
         self._events.on_request(request)
-        if not self._left:
-            self._complete(keep_alive=True)  # as after the first: otherwise there would be no second
+        if length and (end > len(data) or self._stopped):
+            return at
+        if length:
+            self._events.on_body(data[at:end])
+        self._complete(keep_alive=True)  # as after the first: otherwise there would be no second
+        return end
 
     def _pass_blank_lines(self, data: bytes, at: int) -> int:
         at = _BLANK_LINES.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too

@@ -4,7 +4,7 @@ A segment is a header of 32 bytes, then records. A record, all numbers little-en
 
     offset  bytes  what
     0       3      the mark: LF, 0xFF, "J". 0xFF is in no UTF-8 text, so no payload holds the mark
-    3       4      CRC-32 of all that follows
+    3       4      CRC-32 of the payload, begun from the sequence number and the kind: see `_seed`
     7       1      kind: "o" opened, "s" seen, "c" closed, "p" probe
     8       4      length of the payload
     12      8      sequence number
@@ -26,8 +26,6 @@ from ferryman.errors import JournalUnreadable
 VERSION = 1
 
 MARK = b"\n\xffJ"
-_REST = struct.Struct("<BIQ")
-_REST_BYTES = _REST.size
 _FRAME = struct.Struct("<3sIBIQ")
 FRAME_BYTES = _FRAME.size
 
@@ -99,9 +97,16 @@ def read_segment_header(data: bytes) -> SegmentHeader | None:
 
 def frame(kind: int, sequence: int, payload: bytes) -> bytes:
     """A record, ready to be written."""
-    rest = _REST.pack(kind, len(payload), sequence)
-    crc = crc32(payload, crc32(rest))
-    return b"".join((MARK, crc.to_bytes(_CRC_BYTES, "little"), rest, payload))
+    crc = crc32(payload, _seed(kind, sequence))
+    return _FRAME.pack(MARK, crc, kind, len(payload), sequence) + payload
+
+
+def _seed(kind: int, sequence: int) -> int:
+    """Where a checksum begins: with another number or kind the same payload has another one.
+
+    Half the cost of a second checksum over the numbers. A wrong length takes in other bytes.
+    """
+    return (sequence ^ kind << 24) & 0xFFFFFFFF
 
 
 def look(data: bytes, at: int) -> Frame | Defect:
@@ -116,7 +121,7 @@ def look(data: bytes, at: int) -> Frame | Defect:
     if end > len(data):
         return Defect.INCOMPLETE
     payload = data[start:end]
-    if crc32(payload, crc32(data[start - _REST_BYTES : start])) != crc:
+    if crc32(payload, _seed(kind, sequence)) != crc:
         return Defect.BROKEN
     return _frame((kind, sequence, payload, end))
 

@@ -14,16 +14,14 @@ from ferryman.model import Entry, Usage
 class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is known of an exchange when its request goes upstream; the fields are those of `Entry`.
 
-    A further attempt is opened again, under the same id.
+    A further attempt is not opened again: only an exchange that is closed tells how many there were.
+    `request_bytes` is 0 for a body that had not come whole.
     """
 
     id: str
     started_at: datetime
     method: str
     path: str
-    attempts: int
-    request_bytes: int = 0
-    stream: bool = False
     principal: str | None = None
     credential: str | None = None
     client_address: str | None = None
@@ -36,6 +34,9 @@ class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tags: list[str] | None = None
     spend_logs_metadata: dict[str, msgspec.Raw] | None = None
     model: str | None = None
+    stream: bool = False
+    request_bytes: int = 0
+    attempts: int = 1
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -20,6 +20,7 @@ class Syncer:
     It alone closes the files that it was given: one that is being synced must not become another.
 
     Attributes:
+        dirty: something was written since the last sync.
         failed: the last sync failed; the next one is tried an interval later.
         failures: how many have.
     """
@@ -38,14 +39,14 @@ class Syncer:
         self._file = -1
         self._retired: deque[int] = deque()
         self._directory_changed = False
-        self._dirty = False
+        self.dirty = False
         self._told = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
-        state = "failed" if self.failed else "dirty" if self._dirty else "clean"
+        state = "failed" if self.failed else "dirty" if self.dirty else "clean"
         return f"<Syncer {state}, {self.failures} failures>"
 
     def created(self, file: int) -> None:
@@ -58,8 +59,8 @@ class Syncer:
 
     def wrote(self) -> None:
         """Something was written. Costs next to nothing while the thread has yet to come to the last."""
-        if not self._dirty:
-            self._dirty = True
+        if not self.dirty:
+            self.dirty = True
             self._told.set()
 
     def close(self) -> bool:
@@ -81,7 +82,7 @@ class Syncer:
 
     def _sync_all(self) -> None:
         # Before the sync: what is written after this line tells us again.
-        self._dirty = False
+        self.dirty = False
         changed, self._directory_changed = self._directory_changed, False
         file, done = self._file, True
         while self._retired:  # after `file` is read, which may be among them by now

@@ -7,6 +7,7 @@ off the loop, survives that of the machine.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from pathlib import Path
@@ -26,10 +27,8 @@ from ferryman.ledger.format import (
     frame,
     segment_header,
 )
-from ferryman.ledger.records import Opened, Seen, encode
 from ferryman.ledger.segment import last_of
 from ferryman.ledger.sync import Syncer
-from ferryman.model import Entry
 
 log = structlog.get_logger("ferryman.ledger")
 
@@ -47,6 +46,8 @@ MAX_RETAINED_BYTES = 8 << 20
 
 _PROBE = b" " * 4096
 """Needs a block of its own, so that a disk with a few bytes left is not taken for one with room."""
+
+_ID = re.compile(rb'\{"id":"([^"]*)"')
 
 _LOCK_TRIES = 25  # of 20 ms each: a reader that asks whether the writer lives has the lock for microseconds
 
@@ -130,31 +131,30 @@ class JournalWriter:
         """How many syncs have failed."""
         return self._syncer.failures
 
-    def opened(self, opened: Opened) -> None:
-        """Write that a request goes upstream.
+    def opened(self, payload: bytes) -> None:
+        """Write that a request goes upstream: `payload` is the JSON of an `Opened`.
 
         Raises:
             JournalUnwritable: it is not written.
         """
-        self._write_now(OPENED, encode(opened))
+        self._write_now(OPENED, payload)
 
-    def seen(self, seen: Seen) -> None:
-        """Write what the input of an exchange came to.
+    def seen(self, payload: bytes) -> None:
+        """Write what the input of an exchange came to: `payload` is the JSON of a `Seen`.
 
         Raises:
             JournalUnwritable: it is not written. The exchange need not end for it.
         """
-        self._write_now(SEEN, encode(seen))
+        self._write_now(SEEN, payload)
 
-    def closed(self, entry: Entry) -> bool:
-        """Write the entry of an exchange that has ended; it is retained if it cannot be written now.
+    def closed(self, payload: bytes) -> bool:
+        """Write the JSON of the `Entry` of an exchange that has ended; it is retained if it cannot be now.
 
         Returns:
             Whether it is written. It never raises: an exchange that has ended cannot be refused.
         """
-        payload = encode(entry)
         if len(payload) > MAX_PAYLOAD_BYTES:
-            self._lose(entry.id)
+            self._lose(payload)
             return False
         if not self._failing or self.recover():
             try:
@@ -165,7 +165,7 @@ class JournalWriter:
                 return True
         bytes_after = self._retained_bytes + len(payload)
         if len(self._retained) >= MAX_RETAINED or bytes_after > MAX_RETAINED_BYTES:
-            self._lose(entry.id)
+            self._lose(payload)
         else:
             self._retained.append(payload)
             self._retained_bytes = bytes_after
@@ -228,7 +228,8 @@ class JournalWriter:
             self._cut()
             raise
         self._size += written
-        self._syncer.wrote()
+        if not self._syncer.dirty:
+            self._syncer.wrote()
 
     def _cut(self) -> None:
         """Take back what may have been written of a record, so that none is torn but the last of a file."""
@@ -255,10 +256,11 @@ class JournalWriter:
             log.error("journal not written", problem=self._problem)
         self._failing = True
 
-    def _lose(self, exchange: str) -> None:
+    def _lose(self, payload: bytes) -> None:
         self.lost += 1
         self._sequence += 1
-        log.error("entry lost", id=exchange, retained=self.retained, lost=self.lost)
+        found = _ID.match(payload)
+        log.error("entry lost", id=found and found[1].decode(), retained=self.retained, lost=self.lost)
 
 
 def _cannot(directory: Path, error: Exception) -> str:

@@ -10,6 +10,10 @@ WATCHED = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS
 
 _KEYS = WATCHED - {b"authorization"}
 _KINDS = {(False, False): "none", (False, True): "x-api-key", (True, False): "bearer", (True, True): "both"}
+_PRINCIPALS = {
+    auth: {held: Principal(auth, kind) for held, kind in _KINDS.items()} for auth in ("open", "passthrough")
+}
+"""All there are, made once: who is the same is the same object."""
 
 
 def authenticate(fields: Fields, auth: str) -> Principal:
@@ -19,4 +23,4 @@ def authenticate(fields: Fields, auth: str) -> Principal:
     upstream judges the client's own (some calls, such as a token exchange, need none).
     """
     found = fields.found
-    return Principal(auth, _KINDS[b"authorization" in found, not _KEYS.isdisjoint(found)])
+    return _PRINCIPALS[auth][b"authorization" in found, not _KEYS.isdisjoint(found)]

@@ -26,7 +26,7 @@ from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter, NoMeter, meter_for
 from ferryman.relay.prepare import edited, prepare
-from ferryman.relay.record import ended_by, entry_of, outcome
+from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import Attribution, Route
@@ -50,9 +50,9 @@ class Exchange:
     __slots__ = (
         "answered", "answered_at", "attempts", "attribution", "body", "body_bytes", "body_limit", "call",
         "client", "client_blocked", "client_gone", "deadline", "error", "head", "held_bytes", "id", "line",
-        "meter", "mutations", "overhead_seconds", "principal", "ready_at", "refusal", "request",
-        "response_bytes", "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
-        "streaming", "upstream",
+        "meter", "mutations", "opening", "overhead_seconds", "principal", "ready_at", "refusal",
+        "request", "response_bytes", "response_head", "route", "sent_at", "settled", "started", "started_at",
+        "status", "streaming", "upstream",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -73,7 +73,7 @@ class Exchange:
         self.held_bytes = 0  # what we have of `line.held_bytes`
         self.call = _NO_CALL
         self.attribution: Attribution | None = None
-        self.head = b""
+        self.head = self.opening = b""
         self.mutations = "none"
         self.upstream: ClientConnection | None = None
         self.attempts = 0
@@ -394,7 +394,7 @@ class Exchange:
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            self.line.recorder.closed(entry_of(self, ended, reading))
+            self.line.recorder.closed(record_of(self, ended, reading))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.
             log.exception("record lost", id=self.id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ferryman.errors import (
     InternalError,
     RelayError,
@@ -12,11 +14,10 @@ from ferryman.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ferryman.ledger.records import Opened
-from ferryman.model import Ended, Entry
+from ferryman.model import Ended, Principal, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.route import shown
-from ferryman.relay.values import Reading
+from ferryman.relay.values import Attribution, Reading
 from ferryman.wire.names import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -52,49 +53,87 @@ def outcome(
     return ended, error
 
 
-def opened_of(exchange: Exchange) -> Opened:
-    """What is known of `exchange` when its request goes upstream."""
-    principal = exchange.principal
-    charged = exchange.attribution or hints(exchange.request.fields)
-    return Opened(
-        id=exchange.id,
-        started_at=datetime.fromtimestamp(exchange.started_at, UTC),
-        method=exchange.request.method.decode(),
-        path=exchange.route.path,
-        attempts=exchange.attempts + 1,
-        request_bytes=exchange.body_bytes,
-        stream=exchange.call.stream is True,
-        principal=principal.kind if principal is not None else None,
-        credential=principal.credential_kind if principal is not None else None,
-        client_address=exchange.line.client_address(exchange.client.peer, exchange.request.fields),
-        session_id=charged.session_id,
-        end_user=charged.end_user,
-        tags=charged.tags,
-        spend_logs_metadata=charged.spend_logs_metadata,
-        agent_id=charged.agent_id,
-        parent_agent_id=charged.parent_agent_id,
-        request_class=charged.request_class,
-        agent_type=charged.agent_type,
-        model=exchange.call.model and exchange.call.model[:MAX_TEXT],
+class _Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The members of an `Entry` that one client repeats with each request."""
+
+    method: str
+    path: str
+    principal: str | None
+    credential: str | None
+    client_address: str | None
+    session_id: str | None
+    end_user: str | None
+    tags: list[str] | None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None
+    agent_id: str | None
+    parent_agent_id: str | None
+    request_class: str | None
+    agent_type: str | None
+
+
+class _Known(msgspec.Struct, gc=False):
+    """A `_Caller` as JSON, for the next request with the same head and the same `charged`."""
+
+    charged: Attribution
+    principal: Principal | None
+    text: bytes
+
+
+class _Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The members of an `Entry` that are known once the exchange is over."""
+
+    ended: str
+    status: int | None
+    error: str | None
+    upstream_request_id: str | None
+    attempts: int
+    usage: Usage | None
+    usage_complete: bool
+    request_bytes: int | msgspec.UnsetType
+    response_bytes: int
+    time_to_first_byte_seconds: float | None
+    duration_seconds: float
+    overhead_seconds: float | None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def opening_of(exchange: Exchange, *, sends_whole: bool = False) -> bytes:
+    """What is known of `exchange` when its request goes upstream: the JSON of an `Opened`.
+
+    It is also the beginning of its entry's JSON, so that nothing is encoded twice.
+
+    Args:
+        exchange: whose.
+        sends_whole: all of the request's body has come.
+    """
+    text = b'{"id":"%b","started_at":%b,%b' % (
+        exchange.id.encode(),
+        _encode(datetime.fromtimestamp(exchange.started_at, UTC)),
+        _caller(exchange),
     )
+    call = exchange.call
+    if call.model is not None:
+        text += b',"model":' + _encode(call.model[:MAX_TEXT])
+    if call.stream is True:
+        text += b',"stream":true'
+    return b'%b,"request_bytes":%d}' % (text, exchange.body_bytes) if sends_whole else text + b"}"
 
 
-def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:
-    """The entry of `exchange`, which has just ended. Times are cut to microseconds (`round` costs more)."""
-    now = exchange.line.clock.monotonic()
-    head = exchange.response_head
+def _caller(exchange: Exchange) -> bytes:
+    fields = exchange.request.fields
     principal = exchange.principal
-    charged = exchange.attribution or hints(exchange.request.fields)
-    upstream_id = head.fields.text(REQUEST_ID) if head is not None else None
-    return Entry(
-        id=exchange.id,
-        started_at=datetime.fromtimestamp(exchange.started_at, UTC),
+    charged = exchange.attribution or hints(fields)
+    known = fields.third_memo
+    if isinstance(known, _Known) and known.charged is charged and known.principal is principal:
+        return known.text
+    caller = _Caller(
         method=exchange.request.method.decode(),
         path=exchange.route.path or shown(exchange.request.target),
-        ended=ended,
         principal=principal.kind if principal is not None else None,
         credential=principal.credential_kind if principal is not None else None,
-        client_address=exchange.line.client_address(exchange.client.peer, exchange.request.fields),
+        client_address=exchange.line.client_address(exchange.client.peer, fields),
         session_id=charged.session_id,
         end_user=charged.end_user,
         tags=charged.tags,
@@ -103,19 +142,34 @@ def entry_of(exchange: Exchange, ended: Ended, reading: Reading) -> Entry:
         parent_agent_id=charged.parent_agent_id,
         request_class=charged.request_class,
         agent_type=charged.agent_type,
-        model=exchange.call.model and exchange.call.model[:MAX_TEXT],
-        stream=exchange.call.stream is True,
-        status=exchange.status,
-        error=exchange.error,
-        upstream_request_id=upstream_id and upstream_id[:MAX_TEXT],
-        attempts=exchange.attempts,
-        usage=reading.usage,
-        usage_complete=reading.complete,
-        request_bytes=exchange.body_bytes,
-        response_bytes=exchange.response_bytes,
-        time_to_first_byte_seconds=None
-        if head is None
-        else int((exchange.answered_at - exchange.started) * 1e6) / 1e6,
-        duration_seconds=int((now - exchange.started) * 1e6) / 1e6,
-        overhead_seconds=int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
     )
+    text = _encode(caller)[1:-1]
+    fields.third_memo = _Known(charged, principal, text)
+    return text
+
+
+def record_of(exchange: Exchange, ended: Ended, reading: Reading) -> bytes:
+    """The JSON of the `Entry` of `exchange`, which has just ended.
+
+    Times are cut to microseconds (`round` costs more).
+    """
+    now = exchange.line.clock.monotonic()
+    head = exchange.response_head
+    upstream_id = head.fields.text(REQUEST_ID) if head is not None else None
+    opening = exchange.opening
+    told = opening.endswith(b',"request_bytes":%d}' % exchange.body_bytes)
+    outcome = _Outcome(
+        ended.value,
+        exchange.status,
+        exchange.error,
+        upstream_id and upstream_id[:MAX_TEXT],
+        exchange.attempts,
+        reading.usage,
+        reading.complete,
+        msgspec.UNSET if told else exchange.body_bytes,
+        exchange.response_bytes,
+        None if head is None else int((exchange.answered_at - exchange.started) * 1e6) / 1e6,
+        int((now - exchange.started) * 1e6) / 1e6,
+        int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
+    )
+    return b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])

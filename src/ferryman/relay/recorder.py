@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ferryman.errors import JournalUnwritable, Overloaded
-from ferryman.ledger.records import Seen
+from ferryman.ledger.records import Seen, encode
 from ferryman.ledger.writer import JournalWriter
-from ferryman.model import Entry, Usage
-from ferryman.relay.record import opened_of
+from ferryman.model import Usage
+from ferryman.relay.record import opening_of
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
@@ -19,12 +19,12 @@ class Recorder:
     """Writes the records of a worker's exchanges."""
 
     def __init__(
-        self, tell: Callable[[Entry], None], journal: JournalWriter | None = None, *, refuses: bool = True
+        self, tell: Callable[[bytes], None], journal: JournalWriter | None = None, *, refuses: bool = True
     ) -> None:
         """Write to `journal`, and `tell` of each entry.
 
         Args:
-            tell: takes each entry, once.
+            tell: takes the JSON of each `Entry`, once.
             journal: `None` for a worker without a ledger.
             refuses: what cannot be written down does not go upstream (`on_ledger_failure: refuse`).
         """
@@ -43,10 +43,13 @@ class Recorder:
         Raises:
             Overloaded: it cannot be written down, and must not go.
         """
-        if self._journal is None or exchange.settled:  # it was refused meanwhile: there is its record already
+        if exchange.settled:  # it was refused meanwhile: there is its record already
+            return
+        exchange.opening = opening = opening_of(exchange, sends_whole=not exchange.streaming)
+        if self._journal is None:
             return
         try:
-            self._journal.opened(opened_of(exchange))
+            self._journal.opened(opening)
         except JournalUnwritable as error:
             if self._refuses:
                 raise Overloaded(
@@ -59,15 +62,15 @@ class Recorder:
         if self._journal is None:
             return
         try:
-            self._journal.seen(Seen(exchange_id, usage))
+            self._journal.seen(encode(Seen(exchange_id, usage)))
         except JournalUnwritable:
             return  # the writer has logged it and tries again
 
-    def closed(self, entry: Entry) -> None:
-        """It has ended."""
+    def closed(self, record: bytes) -> None:
+        """An exchange has ended: `record` is the JSON of its `Entry`."""
         if self._journal is not None:
-            self._journal.closed(entry)
-        self._tell(entry)
+            self._journal.closed(record)
+        self._tell(record)
 
     def sweep(self) -> None:
         """Try a failed journal again; called now and then, since refused requests don't try it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 
 import msgspec
 
@@ -10,6 +11,12 @@ from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
 from ferryman.http1.client import ResponseHead
 from ferryman.http1.fields import NOT_PASSED_ON
+
+MAX_VALUE = 200
+"""Characters of a client's own words in a header of ours."""
+
+CACHED_VALUES = 256
+"""Models are few; of `MAX_VALUE` characters each they take 0.1 MB at most."""
 
 _OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"})
 DROPPED = NOT_PASSED_ON | _OWN
@@ -25,16 +32,17 @@ def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutat
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
     """
-    named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model)
+    named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model[:MAX_VALUE])
     own = (head.fields.kept, request_id.encode(), named, mutations.encode())
     return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
 
 
+@lru_cache(CACHED_VALUES)
 def header_value(text: str) -> bytes:
     """`text` as a header value: what a client chose must not end the line."""
     if not (text.isascii() and text.isprintable()):
         text = ascii(text)[1:-1]
-    return text[:200].encode()
+    return text[:MAX_VALUE].encode()
 
 
 def own_fields(headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:

@@ -19,7 +19,6 @@ from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
-from ferryman.model import Entry
 from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
@@ -52,7 +51,7 @@ class Worker:
         self,
         settings: Settings,
         *,
-        record: Callable[[Entry], None],
+        record: Callable[[bytes], None],
         journal: JournalWriter | None = None,
         clock: Clock | None = None,
         place: Place | None = None,
@@ -62,7 +61,7 @@ class Worker:
 
         Args:
             settings: the settings in force.
-            record: takes the entry of each exchange.
+            record: takes the JSON of the `Entry` of each exchange.
             journal: has it first, `None` for a worker without a ledger.
             clock: by default the machine's.
             place: where to listen beside other workers, `None` for a worker that is alone.

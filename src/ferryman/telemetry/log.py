@@ -26,7 +26,7 @@ So many take about 0.3 ms, which is as long as one exchange may hold up the othe
 FLUSH_SECONDS = 0.1
 """Lines are written together, at the latest after this time."""
 
-_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
 
 
 def configure(
@@ -125,14 +125,18 @@ def printable(text: str) -> str:
     return text.encode("unicode_escape").decode()
 
 
-def json_line(entry: Entry) -> bytes:
-    """`entry` as one line of JSON."""
+def json_line(record: bytes) -> bytes:
+    """`record`, the JSON of an `Entry`, as one line."""
     # Line breaks can only be white space within `iterations`, which are kept as they came.
-    return _encode(entry).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
+    return record.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
 
-def text_line(entry: Entry) -> bytes:
-    """`entry` as one line for people."""
+def text_line(record: bytes) -> bytes:
+    """`record`, the JSON of an `Entry`, as one line for people."""
+    return _text_of(_decode(record))
+
+
+def _text_of(entry: Entry) -> bytes:
     parts = [
         f"{entry.started_at:%H:%M:%S}",
         f"{entry.status or '---'}",
@@ -166,20 +170,20 @@ class LineLog:
         self,
         writer: BackgroundWriter,
         *,
-        render: Callable[[Entry], bytes],
+        render: Callable[[bytes], bytes],
         call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         """Begin to take entries.
 
         Args:
             writer: where lines go; it is closed with the log.
-            render: an entry as a line.
+            render: the JSON of an `Entry` as a line.
             call_later: the event loop's, to flush after `FLUSH_SECONDS`.
         """
         self._writer = writer
         self._render = render
         self._call_later = call_later
-        self._entries: list[Entry] = []
+        self._records: list[bytes] = []
         self._flush_due = False
         self._refused = 0
 
@@ -196,13 +200,13 @@ class LineLog:
         """Lines that were not written."""
         return self._refused + self._writer.dropped
 
-    def write(self, entry: Entry) -> None:
-        """Take the line of `entry`."""
+    def write(self, record: bytes) -> None:
+        """Take the line of `record`, the JSON of an `Entry`."""
         if self._writer.full:
             self._refused += 1
             return
-        self._entries.append(entry)
-        if len(self._entries) >= BATCH_ENTRIES:
+        self._records.append(record)
+        if len(self._records) >= BATCH_ENTRIES:
             self._render_batch()
         elif not self._flush_due:
             self._flush_due = True
@@ -211,12 +215,12 @@ class LineLog:
     def flush(self) -> None:
         """Hand what has come to the thread."""
         self._flush_due = False
-        if self._entries:
+        if self._records:
             self._render_batch()
 
     def _render_batch(self) -> None:
-        entries, self._entries = self._entries, []
-        self._writer.write(b"".join(map(self._render, entries)))
+        records, self._records = self._records, []
+        self._writer.write(b"".join(map(self._render, records)))
 
     def close(self) -> None:
         """Write what is left."""
