@@ -31,7 +31,7 @@ MAX_PICOUSD_PER_TOKEN = 10**10
 MAX_MULTIPLIER = 100
 MULTIPLIER_DECIMALS = 6
 
-_NUMBER = re.compile(r"(\d{1,9})(?:\.(\d{1,18}))?(?:[eE]([+-]?\d{1,2}))?")
+_NUMBER = re.compile(r"(\d{1,18})(?:\.(\d{1,18}))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 
 
 class PriceOverride(NamedTuple):

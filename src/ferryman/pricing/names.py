@@ -9,19 +9,11 @@ MAX_NAME_CHARACTERS = 200
 
 FAMILIES = ("fable", "haiku", "mythos", "opus", "sonnet")
 
-_TAILS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\[[^\]]*\]$",  # Claude Code's mark of a long context: `claude-opus-5-5[1m]`
-        r":.*$",  # Bedrock's `-v1:0`, a router's `:thinking`
-        r"@.*$",  # Vertex's `@20250929`, `@default`
-        r"(?<=\d)-v\d+$",  # the rest of Bedrock's
-        r"-thinking$",
-        r"-latest$",
-        r"-\d{4}-?\d{2}-?\d{2}$",
-        r"-latest$",
-    )
-)
+_MARKS = re.compile(r"[:@\[].*$", re.DOTALL)
+"""Bedrock's `:0`, a router's `:thinking`, Vertex's `@20250929` and `@default`, Claude Code's `[1m]`."""
+
+_TAIL = re.compile(r"(?:-thinking|-latest|-\d{4}-?\d{2}-?\d{2})+$")
+_BEDROCK_VERSION = re.compile(r"(?<!^claude)-v\d+$")  # but `claude-v2` is a model
 _WORD = re.compile(r"[a-z]+|\d+")
 
 
@@ -36,8 +28,8 @@ def folded(name: str) -> str:
     text = name.strip().lower()
     start = text.rfind("claude")
     text = text[start:] if start >= 0 else text.rpartition("/")[2]
-    for tail in _TAILS:
-        text = tail.sub("", text)
+    for pattern in (_MARKS, _BEDROCK_VERSION, _TAIL):
+        text = pattern.sub("", text)
     words = _WORD.findall(text.removeprefix("claude"))
     letters = [word for word in words if not word.isdigit()]
     numbers = [word for word in words if word.isdigit()]
