@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
+import yaml
 from click.testing import CliRunner
 
 from ferryman.cli.main import main as ferryman
+from ferryman.pricing.catalog import CLASSES, load_catalog
+from ferryman.pricing.explain import decimal
 from ferryman.settings import env_names, plain, rows, type_of, wanted
 from ferryman.simulator.control import KEYS
 
@@ -40,6 +43,30 @@ def settings_table() -> str:
 def keys_table() -> str:
     """Every key of `x-simulator`."""
     return table(("key", "meaning"), [(f"`{name}`", key.meaning) for name, key in KEYS.items()])
+
+
+def prices_table() -> str:
+    """Every price, newest first within a model."""
+    lines = []
+    for model in load_catalog().models:
+        for price in reversed(model.prices):
+            for tier in price.tiers:
+                above = f"{tier.above_tokens:,}" if tier.above_tokens else ""
+                rates = [decimal(rate, 10**6, 2) for rate in tier.rates()]
+                multipliers = [decimal(*price.fast), decimal(*price.us)]
+                since = str(price.effective_from or "")
+                lines.append((f"`{model.id}`", since, above, *rates, *multipliers))
+    return table(("model", "from", "prompt above", *(f"`{name}`" for name in CLASSES), "fast", "us"), lines)
+
+
+def differences_table() -> str:
+    """Where the catalog and genai-prices do not agree."""
+    text = (ROOT / "scripts" / "prices.yaml").read_text("utf-8")
+    rows = yaml.load(text, yaml.BaseLoader)["differences"].values()
+    return table(
+        ("models", "where", "why"),
+        [(row["models"], row["where"], row["reason"]) for row in rows],
+    )
 
 
 def commands_help() -> str:
@@ -90,6 +117,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("reference/settings.md", settings_table),
     "commands": ("reference/cli.md", commands_help),
     "keys": ("simulator.md", keys_table),
+    "prices": ("prices.md", prices_table),
+    "differences": ("prices.md", differences_table),
     "nginx": ("fronts.md", lambda: file_shown("nginx.conf", "nginx")),
     "caddy": ("fronts.md", lambda: file_shown("Caddyfile", "caddyfile")),
 }

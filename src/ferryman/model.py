@@ -75,6 +75,62 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
     user_id: str | None = None
 
 
+class CostPart(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What one class of tokens, or the uses of one tool, cost in an exchange.
+
+    Attributes:
+        model: whose price it was, as the catalog spells it.
+        what: `input`, `output`, `cache_write_5m`, `cache_write_1h`, `cache_read` or `web_search`.
+        units: tokens or uses.
+        picousd_per_unit: the rate of the price list.
+        numerator, denominator: all multipliers in one: batch, fast mode, geography, the operator's; the
+            numerator is 0 where Anthropic charges nothing.
+    """
+
+    model: str
+    what: str
+    units: int
+    picousd_per_unit: int
+    numerator: int = 1
+    denominator: int = 1
+
+    @property
+    def picousd(self) -> int:
+        """The amount; rounded half up, which only a price or multiplier of the operator's can need."""
+        amount, denominator = self.units * self.picousd_per_unit * self.numerator, self.denominator
+        return amount if denominator == 1 else (2 * amount + denominator) // (2 * denominator)
+
+
+class Cost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What an exchange cost.
+
+    Attributes:
+        nanousd: the sum of `parts`, rounded half up, once.
+        price_source: where the price is from, the least sure one if there are several: `catalog`,
+            `override` (the operator's) or `fallback` (another model's, since this one is not known).
+        price_revision: of the catalog, with what the operator had set, so that it can be told later why
+            it cost this.
+        parts: by model and class, only those that are not 0.
+        estimated: some counts are guesses, so that this is one.
+    """
+
+    nanousd: int
+    price_source: str
+    price_revision: str
+    parts: list[CostPart]
+    estimated: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """An answer that Anthropic's safeguards refused before it had any output.
+
+    Attributes:
+        category: `stop_details.category`, `None` if there is none.
+    """
+
+    category: str | None = None
+
+
 ABSENT = msgspec.Raw()
 """Stands for a field that is not there: msgspec has no optional `Raw`."""
 

@@ -9,6 +9,7 @@ import ipaddress
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -32,6 +33,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
     flags: tuple[str, ...] = (),
     many: bool = False,
     credentials: bool = False,
+    example: str | None = None,
 ) -> Any:  # noqa: ANN401  # as dataclasses.field
     """A row of the table.
 
@@ -45,6 +47,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         flags: further names on the command line, beside `--<name>`.
         many: a text with commas between its members, for which the file may have a list.
         credentials: a URL that may hold a user name and a password, which are never shown.
+        example: of a block of `name: value` lines, on one line.
     """
     metadata = {
         "help": text,
@@ -55,6 +58,7 @@ def _setting(  # noqa: PLR0913  # a row of a table has many columns
         "flags": flags,
         "many": many,
         "credentials": credentials,
+        "example": example,
     }
     return field(default=default, metadata=metadata)
 
@@ -216,6 +220,18 @@ class Settings:
         at_least=1,
         at_most=36_500,
     )
+    prices: Mapping[str, Mapping[str, str]] | None = _setting(
+        None,
+        "Your own prices, by model (`*` stands for anything): dollars per million tokens for `input`, "
+        "`output`, `cache_write_5m`, `cache_write_1h`, `cache_read`, or LiteLLM's names, per token. "
+        "What is not named keeps its price.",
+        example="{claude-opus-5-5: {input: 4, output: 20}}",
+    )
+    price_multipliers: Mapping[str, str] | None = _setting(
+        None,
+        "Discounts and surcharges, by model (`*` stands for anything): `0.85` is 15 % off.",
+        example="{claude-*: 0.85}",
+    )
     on_disconnect: Literal["auto", "cancel", "drain"] = _setting(
         "auto",
         "What becomes of a paid request whose client leaves: `cancel` ends it, `drain` lets it finish "
@@ -344,6 +360,8 @@ def plain(value: object) -> str:
     """`value` of a setting as it is written in the file; `-` is none."""
     if value is None:
         return "-"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {plain(member)}" for name, member in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -367,6 +385,8 @@ def wanted(row: Field[Any]) -> str:
         return "one of " + ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
     if kind is bool:
         return "`true` or `false`"
+    if row.metadata["example"] is not None:
+        return f"a block such as `{row.metadata['example']}`"
     if kind in {int, float}:
         noun = "a whole number" if kind is int else "a number"
         if low is not None and high is not None:

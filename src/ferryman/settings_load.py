@@ -21,6 +21,8 @@ import yaml
 from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name
 from ferryman.settings import MASK, Settings, env_names, rows, trusted_proxies, type_of, wanted
+from ferryman.settings_block import block, blocks
+from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir
 from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
 
@@ -261,7 +263,9 @@ def _parse_text(raw: object) -> str:
     return text
 
 
-_PARSERS: dict[type, Callable[[object], Any]] = {
+_PARSERS: dict[object, Callable[[object], Any]] = {
+    Mapping[str, str]: block,
+    Mapping[str, Mapping[str, str]]: blocks,
     bool: _parse_bool,
     int: _parse_int,
     float: _parse_float,
@@ -305,6 +309,7 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
         names = {"host", "unix_socket", "auth", "anthropic_api_key", "allow_open"}
         yield names, f"{start['host']}: {danger}; {way_out}."
     yield from _entrance_conflicts(settings, start)
+    yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in price_problems(settings))
 
 
 def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:

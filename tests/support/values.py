@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import typing
+from collections.abc import Mapping
 from dataclasses import Field
 from typing import Any
 
@@ -33,9 +35,11 @@ def examples(row: Field[Any]) -> list[tuple[str, object]]:
     if kind in {int, float}:
         low = row.metadata["at_least"] or 0
         return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
-    if row.name in SPECIAL:
-        return [(text, text) for text in SPECIAL[row.name]]
-    texts = [f"text-{step}" for step in (1, 2, 3, 4)]
+    if typing.get_origin(kind) is Mapping:
+        nested = kind == Mapping[str, Mapping[str, str]]
+        blocks = [{f"m{step}": {"input": f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]
+        return [(json.dumps(block), block) for block in blocks]
+    texts = [*SPECIAL.get(row.name, [f"text-{step}" for step in (1, 2, 3, 4)])]
     if str(row.default).startswith("https://"):
         texts = [f"https://{text}/path" for text in texts]
     return [(text, text) for text in texts]
@@ -50,6 +54,8 @@ def unusable(row: Field[Any]) -> list[str]:
         return ["maybe", "2", "truefalse"]
     if kind is str:
         return ["schlüssel", "a\x00b", "line\nbreak"]
+    if typing.get_origin(kind) is Mapping:
+        return ["m", "{}", "[a, b]", "{m: [1]}", "{m: {a: {b: c}}}", "{m: {", "{? [a]: b}"]
     low, high = row.metadata["at_least"], row.metadata["at_most"]
     bounds = [str(low - 1)] if low is not None else []
     bounds += [str(high + 1)] if high is not None else []

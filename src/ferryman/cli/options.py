@@ -34,7 +34,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         elif row.metadata["secret"]:
             command = click.option(*names, default=None, hidden=True, callback=_refuse_secret)(command)
         else:
-            metavar = "|".join(typing.get_args(type_of(row))) or _TYPE_NAMES[type_of(row)]
+            metavar = _metavar(type_of(row))
             check = _refuse_credentials if row.metadata["credentials"] else None
             command = click.option(*names, default=None, metavar=metavar, help=text, callback=check)(command)
     path = click.Path(path_type=Path)
@@ -44,6 +44,12 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     command = click.option("--config", "-c", "config_option", type=path, metavar="FILE", help=text)(command)
     return click.argument("config_file", required=False, type=path, metavar="[FILE]")(command)
+
+
+def _metavar(kind: Any) -> str:  # noqa: ANN401  # a type, or a Literal
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(typing.get_args(kind))
+    return _TYPE_NAMES.get(kind, "YAML")
 
 
 def _refuse_secret(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
