@@ -291,7 +291,7 @@ def test_paid_request_is_finished_without_its_client(
         client.send(post(b'{"model":"m"}'))
         gateway.until(lambda: upstream.requests)
         if answered:
-            client.read_until(usage[:5])
+            gateway.until(lambda: [one for one in gateway.worker.line.live if one.response_head is not None])
     gateway.until(lambda: gateway.worker.line.drains)
     go.set()
     entry = gateway.entry()

@@ -23,7 +23,7 @@ from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
 from ferryman.control.spend_row import litellm_fields
 from ferryman.errors import RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
-from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.relay import respond
 from ferryman.relay.address import MAX_HOPS
 from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
@@ -163,6 +163,7 @@ def test_every_field_of_the_log_line_stands() -> None:
         "server_tool_use": ServerToolUse,
         "output_tokens_details": OutputTokensDetails,
     }
+    assert first_cells(page, "### `cost`") == set(Cost.__struct_fields__)
     for name, part in parts.items():
         assert set(part.__struct_fields__) <= set(re.findall(r"\w+", usage[name]))
 
@@ -179,9 +180,8 @@ def test_every_path_and_header_of_our_own_stands() -> None:
     page = REFERENCE / "paths.md"
     assert first_cells(page, "## Answered by Ferryman itself") == {path.decode() for path in OWN_PATHS}
     sent = first_cells(page, "## Response headers of Ferryman's own")
-    assert sent == {name.decode() for name in respond.DROPPED if name.startswith(b"x-ferryman-")} | {
-        "request-id"
-    }
+    ours = (b"x-ferryman-", b"x-litellm-")
+    assert sent == {name.decode() for name in respond.DROPPED if name.startswith(ours)} | {"request-id"}
     read = first_cells(page, "## Request headers with a meaning")
     looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | HINTS | CHARGES | {VERSION, b"expect"}
     assert read == {name.decode() for name in looked_at}

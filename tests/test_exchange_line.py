@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
 from ferryman.http1.server import Server
-from ferryman.model import Entry
+from ferryman.model import Ended, Entry
 from ferryman.relay.exchange import Exchange
+from ferryman.relay.forward import shutting_down
 from ferryman.relay.respond import error_answer
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
@@ -224,7 +225,7 @@ class Stage:
             self.loop.call_soon(self._sweep)
         elif step == "shut":
             for exchange in list(self.line.live):
-                self.loop.call_soon(exchange.shut_down)
+                self.loop.call_soon(exchange.fail, shutting_down(), Ended.SHUTDOWN)
 
     def _do_upstream(self, step: str) -> None:
         for wire in [wire for wire in self.loop.upstreams if not wire.closing][-1:]:
@@ -305,7 +306,7 @@ ENDINGS = {
     "lost-before": ("ask connect lose", "upstream_error", 502, 1),
     "lost-within": ("ask connect stream break", "upstream_error", 200, 1),
     "lost-within-event": ("ask connect stream half-event break", "upstream_error", 200, 1),
-    "lost-within-json": ("ask connect part lose", "upstream_error", 200, 1),
+    "lost-within-json": ("ask connect part lose", "upstream_error", 502, 1),
     "garbage": ("ask connect garbage", "upstream_error", 502, 1),
     "garbage-within": ("ask connect stream garbage", "upstream_error", 200, 1),
     "refused-connect": ("ask refuse", "upstream_error", 502, 0),

@@ -123,10 +123,10 @@ def test_entry_as_json() -> None:
     assert json_line(encode(ENTRY)) == (
         b'{"id":"019d0000-0000-7000-8000-000000000001","started_at":"2026-11-21T09:08:07Z",'
         b'"method":"POST","path":"/v1/messages","principal":"open","credential":"none",'
-        b'"model":"claude-opus-5-5","stream":true,"request_bytes":120,"ended":"done","status":200,'
-        b'"attempts":1,"usage":{"input_tokens":1234,"output_tokens":56,'
-        b'"cache_creation_input_tokens":7000,"cache_read_input_tokens":89000},"usage_complete":true,'
-        b'"response_bytes":4567,"time_to_first_byte_seconds":0.0123,"duration_seconds":1.2345,'
+        b'"model":"claude-opus-5-5","stream":true,"request_bytes":120,"ended":"done","attempts":1,'
+        b'"usage_complete":true,"response_bytes":4567,"duration_seconds":1.2345,"status":200,'
+        b'"usage":{"input_tokens":1234,"output_tokens":56,"cache_creation_input_tokens":7000,'
+        b'"cache_read_input_tokens":89000},"time_to_first_byte_seconds":0.0123,'
         b'"overhead_seconds":0.000089}\n'
     )
 
@@ -184,9 +184,9 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
         *("id", "started_at", "method", "path", "principal", "credential", "client_address", "session_id"),
         *("end_user", "tags", "spend_logs_metadata"),
         *("agent_id", "parent_agent_id", "request_class", "agent_type"),
-        *("model", "stream", "request_bytes", "ended", "status", "error", "upstream_request_id"),
-        *("attempts", "usage", "usage_complete", "response_bytes"),
-        *("time_to_first_byte_seconds", "duration_seconds", "overhead_seconds"),
+        *("model", "stream", "request_bytes", "ended", "attempts", "usage_complete"),
+        *("response_bytes", "duration_seconds", "status", "error", "upstream_request_id"),
+        *("usage", "cost", "time_to_first_byte_seconds", "overhead_seconds"),
     )
 
 

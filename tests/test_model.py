@@ -95,7 +95,7 @@ def test_ids_of_two_makers_differ() -> None:
 
 def test_entry_can_be_read_back() -> None:
     line = (
-        b'{"id":"a","started_at":"2026-11-21T09:08:07Z","method":"GET","path":"/","ended":"timeout",'
-        b'"duration_seconds":1.0,"request_bytes":0,"response_bytes":0,"usage_complete":true,"attempts":1}'
+        b'{"id":"a","started_at":"2026-11-21T09:08:07Z","method":"GET","path":"/","request_bytes":0,'
+        b'"ended":"timeout","attempts":1,"usage_complete":true,"response_bytes":0,"duration_seconds":1.0}'
     )
     assert msgspec.json.encode(msgspec.json.decode(line, type=Entry)) == line

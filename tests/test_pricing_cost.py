@@ -176,4 +176,5 @@ def test_source_is_the_least_sure_of_all() -> None:
 
 
 def test_empty_usage_costs_nothing() -> None:
-    assert cost_of(Usage(), "claude-opus-5-5", PLAIN, CATALOG) == Cost(0, "catalog", CATALOG.revision, [])
+    nothing = Cost(0, "catalog", CATALOG.revision, [], model="claude-opus-5-5")
+    assert cost_of(Usage(), "claude-opus-5-5", PLAIN, CATALOG) == nothing

@@ -6,11 +6,13 @@ import gzip
 import json
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
+from ferryman.relay.meter import HELD_ANSWER_BYTES
 from tests.conftest import Bench
 from tests.support.edge import Connection
 from tests.support.gateway import HeldClock
@@ -165,12 +167,27 @@ def test_upstream_lost_elsewhere_cuts_the_client(line: Bench, first: bytes, head
     assert gateway.entry().ended == "upstream_error"
 
 
-def test_upstream_lost_within_a_json_answer_cuts_the_client(line: Bench) -> None:
+def losing(part: bytes) -> Callable[[Connection], None]:
     def script(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        connection.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n" + part
+        )
 
-    gateway, _ = line.pair(script)
+    return script
+
+
+def test_upstream_lost_within_a_json_answer_is_told(line: Bench) -> None:
+    """It is held until it is whole, so that its cost can stand in its head."""
+    gateway, _ = line.pair(losing(b"{"))
+    with RawClient(gateway.port) as client:
+        client.send(post(b"{}"))
+        assert client.response().status == 502
+    assert gateway.entry().ended == "upstream_error"
+
+
+def test_upstream_lost_within_a_json_answer_that_is_not_held_cuts_the_client(line: Bench) -> None:
+    gateway, _ = line.pair(losing(b"{" + b" " * HELD_ANSWER_BYTES))
     with RawClient(gateway.port) as client:
         client.send(post(b"{}"))
         with pytest.raises(ConnectionResetError):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ferryman.model import CacheCreation, Call, Metadata, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.wire.request import read_call
-from ferryman.wire.usage import type_of_event, usage_of_answer, usage_of_event, usage_of_object
+from ferryman.wire.usage import Report, answer_of, report_of_event, type_of_event, usage_of_object
 
 FULL: dict[str, Any] = {
     "input_tokens": 3,
@@ -100,7 +100,7 @@ USAGES = st.dictionaries(
 
 def test_answer_gives_every_field_of_its_usage() -> None:
     body = json.dumps({"id": "msg_1", "content": [{"text": '"usage"'}], "usage": FULL}).encode()
-    usage = usage_of_answer(body)
+    usage = answer_of(body).usage
     assert usage is not None
     assert msgspec.structs.replace(usage, iterations=None) == FULL_USAGE
     assert usage.iterations is not None
@@ -110,18 +110,18 @@ def test_answer_gives_every_field_of_its_usage() -> None:
 @given(usage=USAGES, model=ANY)
 def test_answer_gives_each_field_that_has_its_type(usage: dict[str, Any], model: object) -> None:
     body = json.dumps({"model": model, "usage": usage}).encode()
-    assert shown(usage_of_answer(body)) == expected(usage)
+    assert shown(answer_of(body).usage) == expected(usage)
     assert shown(usage_of_object(json.dumps(usage).encode())) == expected(usage)
 
 
 @given(usage=USAGES)
 def test_event_gives_each_field_that_has_its_type(usage: dict[str, Any]) -> None:
     start = {"type": "message_start", "message": {"model": "m", "usage": usage}}
-    found = usage_of_event(json.dumps(start).encode())
+    found = report_of_event(json.dumps(start).encode())
     assert found is not None
     assert (found[0], shown(found[1])) == ("message_start", expected(usage))
     delta = {"type": "message_delta", "delta": {"usage": {"output_tokens": 9}}, "usage": usage}
-    found = usage_of_event(json.dumps(delta).encode())
+    found = report_of_event(json.dumps(delta).encode())
     assert found is not None
     assert (found[0], shown(found[1])) == ("message_delta", expected(usage))
 
@@ -131,7 +131,7 @@ def test_event_gives_each_field_that_has_its_type(usage: dict[str, Any]) -> None
 def test_field_of_an_unknown_type_costs_no_other_field(name: str, odd: str) -> None:
     others = {key: value for key, value in FULL.items() if key != name}
     body = json.dumps({"usage": others}).encode()[:-2] + f',"{name}":{odd}}}}}'.encode()
-    found = shown(usage_of_answer(body)) or {}
+    found = shown(answer_of(body).usage) or {}
     assert {key: value for key, value in found.items() if key != name} == others
 
 
@@ -141,7 +141,7 @@ def test_field_of_an_unknown_type_costs_no_other_field(name: str, odd: str) -> N
      b'{"usage":{"output_tokens":1}', b'{"a":{"usage":{"output_tokens":1}}}', b"\xff\xfe", b"<html>"],
 )  # fmt: skip
 def test_answer_without_a_usage_object_has_none(body: bytes) -> None:
-    assert usage_of_answer(body) is None
+    assert answer_of(body).usage is None
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_answer_without_a_usage_object_has_none(body: bytes) -> None:
     ],
 )
 def test_other_event_has_no_usage(event: dict[str, Any]) -> None:
-    assert usage_of_event(json.dumps(event).encode()) is None
+    assert report_of_event(json.dumps(event).encode()) is None
 
 
 @pytest.mark.parametrize("message", [{"id": "msg_1"}, "text", [], {"usage": {"output_tokens": 99}}])
 def test_delta_is_read_from_its_own_usage_whatever_else_it_carries(message: object) -> None:
     event = {"type": "message_delta", "message": message, "usage": {"output_tokens": 5}}
-    assert usage_of_event(json.dumps(event).encode()) == ("message_delta", Usage(output_tokens=5))
+    assert report_of_event(json.dumps(event).encode()) == Report("message_delta", Usage(output_tokens=5))
 
 
 def test_delta_replaces_counts_and_keeps_what_only_the_start_tells() -> None:
@@ -185,8 +185,8 @@ def test_delta_replaces_counts_and_keeps_what_only_the_start_tells() -> None:
 def test_invalid_text_elsewhere_costs_no_count() -> None:
     usage = Usage(input_tokens=1, output_tokens=2)
     counts = b'"usage":{"input_tokens":1,"output_tokens":2}}'
-    assert usage_of_answer(b'{"text":"\xff\xfe",' + counts) == usage
-    assert usage_of_answer(b'{"model":"\xff",' + counts) == usage
+    assert answer_of(b'{"text":"\xff\xfe",' + counts).usage == usage
+    assert answer_of(b'{"model":"\xff",' + counts).usage == usage
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_call_is_read_from_the_head_fields(body: bytes, call: Call) -> None:
 
 
 READERS: list[Callable[[bytes], object]] = [
-    usage_of_answer, usage_of_event, usage_of_object, type_of_event, read_call,
+    answer_of, report_of_event, usage_of_object, type_of_event, read_call,
 ]  # fmt: skip
 
 
@@ -241,6 +241,6 @@ def test_hostile_json_never_raises(read: Callable[[bytes], object], data: bytes)
 
 def test_usage_beside_nesting_that_no_decoder_follows_is_found() -> None:
     deep = b"[" * 5_000 + b"]" * 5_000
-    usage = usage_of_answer(b'{"content":%b,"usage":{"input_tokens":3,"output_tokens":4}}' % deep)
+    usage = answer_of(b'{"content":%b,"usage":{"input_tokens":3,"output_tokens":4}}' % deep).usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (3, 4)

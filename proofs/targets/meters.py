@@ -19,7 +19,7 @@ from ferryman.model import Usage
 from ferryman.relay.meter import HELD_ANSWER_BYTES, GzipMeter, JsonMeter, Meter, StreamMeter
 from ferryman.wire.scan import MAX_VALUE_BYTES, TopLevelObject
 from ferryman.wire.sse import MAX_EVENT_BYTES
-from ferryman.wire.usage import type_of_event, usage_of_answer, usage_of_event
+from ferryman.wire.usage import answer_of, report_of_event, type_of_event
 from proofs.targets.edge import cut, parted
 
 STREAM, ANSWER, OBJECT, GZIP_STREAM, PACKED_STREAM, PACKED_ANSWER = range(6)
@@ -124,7 +124,7 @@ def _compare(kind: int, plain: bytes, seen: Seen) -> None:
     try:
         if kind in {ANSWER, PACKED_ANSWER}:
             if len(plain) <= HELD_ANSWER_BYTES:
-                assert seen.usage == usage_of_answer(plain)
+                assert seen.usage == answer_of(plain).usage
                 usage = counts_of(object_of(plain).get("usage"))
             else:
                 usage = counts_of(object_of(plain).get("usage"))
@@ -171,7 +171,7 @@ def stream_reference(stream: bytes) -> tuple[Usage | None, bool, bool]:
             continue  # its type may be spelled with escapes, which nobody does
         if type_of_event(data) == "message_stop":
             stopped = True
-        elif (found := usage_of_event(data)) is not None:
+        elif (found := report_of_event(data)) is not None:
             usage = found[1] if usage is None else usage.updated(found[1])
             final = final or found[0] == "message_delta"
     return usage, stopped and final, stopped

@@ -75,6 +75,16 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
     user_id: str | None = None
 
 
+class Refusal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """An answer that Anthropic's safeguards refused before it had any output.
+
+    Attributes:
+        category: `stop_details.category`, `None` if there is none.
+    """
+
+    category: str | None = None
+
+
 class CostPart(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What one class of tokens, or the uses of one tool, cost in an exchange.
 
@@ -112,6 +122,9 @@ class Cost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             it cost this.
         parts: by model and class, only those that are not 0.
         estimated: some counts are guesses, so that this is one.
+        model: whose answer it was, by its own name.
+        batch: it was a request of a batch.
+        refusal, declined: as in `ferryman.pricing.cost.Terms`; with them it can be priced anew.
     """
 
     nanousd: int
@@ -119,16 +132,10 @@ class Cost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     price_revision: str
     parts: list[CostPart]
     estimated: bool = False
-
-
-class Refusal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An answer that Anthropic's safeguards refused before it had any output.
-
-    Attributes:
-        category: `stop_details.category`, `None` if there is none.
-    """
-
-    category: str | None = None
+    model: str = ""
+    batch: bool = False
+    refusal: Refusal | None = None
+    declined: dict[str, str | None] | None = None
 
 
 ABSENT = msgspec.Raw()
@@ -147,6 +154,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     max_tokens: int | None = None
     metadata: Metadata | None = None
     litellm_metadata: msgspec.Raw = ABSENT
+
+
+NO_CALL = Call()
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):
@@ -180,7 +190,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         status: what the client was answered with.
         error: what went wrong, in one sentence.
         attempts: how often the upstream was asked.
-        usage_complete: `usage` is all there is, or there is none to come.
+        usage: with an estimate of the output where the stream broke off before it was told.
+        usage_complete: `usage` is all there is as it was told, or there is none to come.
+        cost: `None` where nothing was used that has a price.
         request_bytes: of the body as it came.
         response_bytes: of the body as it went, without framing.
         time_to_first_byte_seconds: from `started_at` to the upstream's first byte.
@@ -208,15 +220,16 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     stream: bool = False
     request_bytes: int
     ended: Ended
+    attempts: int
+    usage_complete: bool
+    response_bytes: int
+    duration_seconds: float
     status: int | None = None
     error: str | None = None
     upstream_request_id: str | None = None
-    attempts: int
     usage: Usage | None = None
-    usage_complete: bool
-    response_bytes: int
+    cost: Cost | None = None
     time_to_first_byte_seconds: float | None = None
-    duration_seconds: float
     overhead_seconds: float | None = None
 
 

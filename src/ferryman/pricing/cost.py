@@ -23,7 +23,6 @@ no answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import gcd
 
@@ -64,7 +63,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     batch: bool = False
     estimated: bool = False
     refusal: Refusal | None = None
-    declined: Mapping[str, str | None] | None = None
+    declined: dict[str, str | None] | None = None
 
 
 class _Iteration(msgspec.Struct, gc=False):
@@ -125,7 +124,10 @@ def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
             part = CostPart(found.model.id, "web_search", searches, catalog.web_search_picousd, *factor)
             parts.append(part)
             picousd += part.picousd
-    return Cost((picousd + 500) // 1_000, source, catalog.revision, parts, estimated)
+    return Cost(
+        (picousd + 500) // 1_000, source, catalog.revision, parts, estimated,
+        model, terms.batch, terms.refusal, terms.declined or None,
+    )  # fmt: skip
 
 
 def is_refusal_billed(category: str | None, at: datetime) -> bool:

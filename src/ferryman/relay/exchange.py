@@ -14,45 +14,42 @@ from functools import partial
 
 import structlog
 
-from ferryman.errors import Overloaded, RelayError
+from ferryman.errors import RelayError
 from ferryman.http1.client import Body, ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
-from ferryman.model import Call, Ended, Principal
-from ferryman.relay import read
+from ferryman.model import NO_CALL, Call, Cost, Ended, Principal
+from ferryman.relay import forward, read
 from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import authenticate
-from ferryman.relay.forward import lost, may_ask_again, silent, worth_finishing
+from ferryman.relay.charge import charge
 from ferryman.relay.line import Line
-from ferryman.relay.meter import Meter, NoMeter, meter_for
+from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter, meter_for
 from ferryman.relay.prepare import edited, prepare
 from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
-from ferryman.relay.values import Attribution, Route
+from ferryman.relay.values import NO_ROUTE, Attribution, Route
 from ferryman.wire.names import CODING
 
 log = structlog.get_logger("ferryman.relay")
-
-_NO_CALL = Call()
-_NO_METER = NoMeter()
-_NOT_BEGUN = NoMeter(complete=False)
-_NO_ROUTE = Route("", b"")
 
 
 class Exchange:
     """One request and its answer.
 
-    Attributes whose names don't say it: `streaming`: the body goes upstream as it comes; `client_gone`:
-    the exchange goes on without its client; `ready_at`: since when nothing but us was waited for.
+    Attributes whose names don't say it: `body`: as far as it is held, which takes `held_bytes` of
+    `line.held_bytes`; `body_bytes`: as far as it has come; `streaming`: it goes upstream as it comes;
+    `held_answer`: until its cost can be told in its head; `client_gone`: the exchange goes on without
+    its client; `ready_at`: since when nothing but us was waited for.
     """
 
     __slots__ = (
         "answered", "answered_at", "attempts", "attribution", "body", "body_bytes", "body_limit", "call",
-        "client", "client_blocked", "client_gone", "deadline", "error", "head", "held_bytes", "id", "line",
-        "meter", "mutations", "opening", "overhead_seconds", "principal", "ready_at", "refusal",
-        "request", "response_bytes", "response_head", "route", "sent_at", "settled", "started", "started_at",
-        "status", "streaming", "upstream",
+        "client", "client_blocked", "client_gone", "cost", "deadline", "error", "head", "held_answer",
+        "held_bytes", "id", "line", "meter", "mutations", "opening", "overhead_seconds", "principal",
+        "ready_at", "refusal", "request", "response_bytes", "response_head", "route", "sent_at", "settled",
+        "started", "started_at", "status", "streaming", "upstream",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -64,23 +61,21 @@ class Exchange:
         self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
-        self.route = _NO_ROUTE
+        self.route = NO_ROUTE
         self.principal: Principal | None = None
         self.refusal: RelayError | None = None
-        self.body: Body = b""  # as far as it is held
-        self.body_bytes = 0  # as far as it has come
-        self.body_limit = 0
-        self.held_bytes = 0  # what we have of `line.held_bytes`
-        self.call = _NO_CALL
+        self.body: Body = b""
+        self.body_bytes = self.body_limit = self.held_bytes = self.response_bytes = self.attempts = 0
+        self.call = NO_CALL
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
         self.upstream: ClientConnection | None = None
-        self.attempts = 0
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
-        self.meter: Meter = _NO_METER
+        self.meter: Meter = NO_METER
         self.response_head: ResponseHead | None = None
-        self.response_bytes = 0
+        self.held_answer: bytearray | None = None
+        self.cost: Cost | None = None
         self.status: int | None = None
         self.error: str | None = None
 
@@ -131,7 +126,7 @@ class Exchange:
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
-            if self._prepare(_NO_CALL, self.body):
+            if self._prepare(NO_CALL, self.body):
                 self._connect()  # anew: a body that is under way cannot be sent again
 
     def _let_go(self) -> None:
@@ -146,16 +141,12 @@ class Exchange:
             self.fail(self.refusal)
         elif not self.route.target:
             self._answer_own(self.route)
-        elif not self.streaming:
-            self._read_call()
-        elif self.upstream is not None:
-            self.upstream.end_request()
-
-    def _read_call(self) -> None:
-        coding = self.request.fields.found.get(CODING)
-        if not self.route.reads_call:
-            self._on_call(_NO_CALL, self.body)
-        elif coding is None:
+        elif self.streaming:
+            if self.upstream is not None:
+                self.upstream.end_request()
+        elif not self.route.reads_call:
+            self._on_call(NO_CALL, self.body)
+        elif (coding := self.request.fields.found.get(CODING)) is None:
             self._on_call(read.call_in(self.body), self.body)
         else:
             reading = read.call_aside(self.body, coding, self.line.limits, self._on_call)
@@ -165,7 +156,10 @@ class Exchange:
         if isinstance(call, RelayError):
             self.fail(call)
         elif not self.settled and self._prepare(call, text):  # the client may have left meanwhile
-            self._forward()
+            if (connection := self.line.pool.take()) is None:
+                self._connect()
+            else:
+                self._send(connection)
 
     def _prepare(self, call: Call, text: Body) -> bool:
         self.ready_at = self.line.clock.monotonic()
@@ -186,13 +180,6 @@ class Exchange:
         return not self.settled
 
     # ── 5. forward ──
-
-    def _forward(self) -> None:
-        connection = self.line.pool.take()
-        if connection is None:
-            self._connect()
-        else:
-            self._send(connection)
 
     def _connect(self) -> None:
         self.sent_at = self.line.clock.monotonic()
@@ -218,7 +205,7 @@ class Exchange:
         self.upstream = connection
         self.attempts += 1
         if self.route.metered:
-            self.meter = _NOT_BEGUN  # from here on the upstream may charge for it
+            self.meter = NOT_BEGUN  # from here on the upstream may charge for it
         bodiless = self.request.method == b"HEAD"
         if self.streaming:
             self._begin_streaming(connection, bodiless=bodiless)
@@ -268,17 +255,29 @@ class Exchange:
             self.line.leave(self)
         if end or self.meter.over:
             self.settle(Ended.DONE)
+        if self.held_answer is not None and self.response_head is not None:
+            self.held_answer += data
+            if self.meter.holds and not end:
+                return
+            data, self.held_answer = bytes(self.held_answer), None
+            self._begin_answer(self.response_head)
         self.client.write(data, end=end)
 
     def _start_answer(self, head: ResponseHead, now: float) -> None:
-        self.answered = True
         self.answered_at = now
         self.response_head = head
         self.status = head.status
         self._let_go()
         if self.route.metered:
             self.meter = meter_for(head, partial(self.line.recorder.seen, self.id))
-        fields = relayed_fields(head, self.id, self.call.model, self.mutations)
+        if self.meter.holds:
+            self.held_answer = bytearray()
+        else:
+            self._begin_answer(head)
+
+    def _begin_answer(self, head: ResponseHead) -> None:
+        self.answered = True
+        fields = relayed_fields(head, self.id, self.call.model, self.mutations, self.cost)
         self.client.start_response(head.status, fields, head.length)
 
     def on_client_blocked(self) -> None:
@@ -301,7 +300,7 @@ class Exchange:
         """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
         line = self.line
         self.client_gone = True
-        if self.upstream is not None and worth_finishing(
+        if self.upstream is not None and forward.worth_finishing(
             self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
         ):
             line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
@@ -316,11 +315,11 @@ class Exchange:
         """Ask once more where that cannot bill twice, else tell the client."""
         self.upstream = None
         waited_seconds = self.line.clock.monotonic() - self.sent_at
-        if may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
+        if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
             self.deadline = math.inf
             self._connect()
         else:
-            self.fail(lost(self.line.pool.origin, error, answered=answered))
+            self.fail(forward.lost(self.line.pool.origin, error, answered=answered))
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -331,11 +330,7 @@ class Exchange:
             self.settle(Ended.TIMEOUT)
             self.client.abort()
             return
-        self.fail(silent(self.line.pool.origin, limits, answered=self.answered))
-
-    def shut_down(self) -> None:
-        """The worker has no more time for this exchange."""
-        self.fail(Overloaded("Ferryman is shutting down; try again in a moment."), Ended.SHUTDOWN)
+        self.fail(forward.silent(self.line.pool.origin, limits, answered=self.response_head is not None))
 
     # ── answers of our own ──
 
@@ -344,7 +339,10 @@ class Exchange:
         self.settled = True  # health checks and the like are no exchanges: no record
         draining, refusing = self.line.draining, self.line.recorder.refusing
         status, headers, body = own_answer(found.path, draining=draining, refusing=refusing)
-        self.client.start_response(status, own_fields(headers, self.id), len(body))
+        self._answer(status, own_fields(headers, self.id), body)
+
+    def _answer(self, status: int, fields: bytes, body: bytes) -> None:
+        self.client.start_response(status, fields, len(body))
         self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
 
     def _refuse(self, error: RelayError) -> None:
@@ -368,8 +366,7 @@ class Exchange:
         fields, body = error_answer(error, self.id)
         self.response_bytes = len(body)
         self.settle(ended)
-        self.client.start_response(error.status, fields, len(body))
-        self.client.write(b"" if self.request.method == b"HEAD" else body, end=True)
+        self._answer(error.status, fields, body)
 
     on_request_error = fail  # the rest of the request cannot be read, or we have failed at it
 
@@ -394,7 +391,8 @@ class Exchange:
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            self.line.recorder.closed(record_of(self, ended, reading))
+            usage, self.cost = charge(reading, self.call, self.started_at, self.line.catalog)
+            self.line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.
             log.exception("record lost", id=self.id)

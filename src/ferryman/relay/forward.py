@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferryman.errors import RelayError, Unavailable, UpstreamTimeout, UpstreamUnreachable
+from ferryman.errors import Overloaded, RelayError, Unavailable, UpstreamTimeout, UpstreamUnreachable
 from ferryman.http1.origin import Origin
 from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
@@ -46,6 +46,11 @@ def silent(origin: Origin, limits: LineLimits, *, answered: bool) -> UpstreamTim
     if answered:
         seconds, name = limits.stream_idle_seconds, "stream_idle_timeout_seconds"
     return UpstreamTimeout(f"The upstream {origin} sent nothing for {seconds:g} s (`{name}`); try again.")
+
+
+def shutting_down() -> RelayError:
+    """The error for an exchange that the worker has no more time for."""
+    return Overloaded("Ferryman is shutting down; try again in a moment.")
 
 
 def worth_finishing(route: Route, call: Call, limits: LineLimits, *, draining: int, whole: bool) -> bool:

@@ -11,6 +11,7 @@ from ferryman.clock import Clock
 from ferryman.errors import Unavailable
 from ferryman.http1.pool import Pool
 from ferryman.model import Ids
+from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.recorder import Recorder
@@ -34,6 +35,7 @@ class Line:
         clock: the time.
         recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
+        catalog: the prices in force.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
         drains: those among them whose clients have left, and until when they may go on.
@@ -53,6 +55,7 @@ class Line:
         clock: Clock,
         recorder: Recorder,
         client_address: AddressOf,
+        catalog: Catalog,
     ) -> None:
         self.auth = auth
         self.limits = limits
@@ -61,6 +64,7 @@ class Line:
         self.clock = clock
         self.recorder = recorder
         self.client_address = client_address
+        self.catalog = catalog
         self.ids = Ids()
         self.live: set[Exchange] = set()
         self.drains: dict[Exchange, float] = {}

@@ -6,13 +6,16 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from ferryman.http1.client import ResponseHead
 from ferryman.model import Usage
-from ferryman.relay.values import Reading
+from ferryman.relay.values import Reading, Uncounted
 from ferryman.wire.names import CODING
+from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
 from ferryman.wire.scan import TopLevelObject
 from ferryman.wire.sse import MessageStream
-from ferryman.wire.usage import usage_of_answer, usage_of_object
+from ferryman.wire.usage import answer_of, usage_of_object
 
 HELD_ANSWER_BYTES = 1 << 20
 """A JSON answer up to this size is held and decoded whole; a longer one is scanned as it goes by."""
@@ -48,6 +51,10 @@ class Meter(Protocol):
     def failed(self) -> bool:
         """The answer's last event is an error."""
 
+    @property
+    def holds(self) -> bool:
+        """Only the whole answer tells its usage, and it is short enough to be waited for."""
+
     def feed(self, data: bytes) -> None:
         """Look at the next bytes of the body."""
 
@@ -80,6 +87,7 @@ class NoMeter:
     over = False
     at_boundary = False
     failed = False
+    holds = False
 
     def __init__(self, *, complete: bool = True) -> None:
         """`complete` tells whether there is no usage to come."""
@@ -91,6 +99,10 @@ class NoMeter:
     def reading(self) -> Reading:
         """No usage."""
         return Reading(None, complete=self._complete, fault=None)
+
+
+NO_METER = NoMeter()
+NOT_BEGUN = NoMeter(complete=False)
 
 
 class JsonMeter:
@@ -106,6 +118,11 @@ class JsonMeter:
         self._held_bytes = 0
         self._scan: TopLevelObject | None = None
 
+    @property
+    def holds(self) -> bool:
+        """Until it is scanned."""
+        return self._scan is None
+
     def feed(self, data: bytes) -> None:
         """Hold the answer, or scan it once it is too large to be held."""
         if self._scan is not None:
@@ -120,18 +137,25 @@ class JsonMeter:
             self._held = []
 
     def reading(self) -> Reading:
-        """The top-level `usage`."""
-        if self._scan is None:
-            usage = usage_of_answer(b"".join(self._held))
-        else:
+        """The top-level `usage`, and what else decides its price if all of the answer is held."""
+        if self._scan is not None:
             usage = None if self._scan.value is None else usage_of_object(self._scan.value)
-        return Reading(usage, complete=usage is not None, fault=None)
+            return Reading(usage, complete=usage is not None, fault=None)
+        body = b"".join(self._held)
+        answer = answer_of(body)
+        usage = answer.usage
+        if usage is None:
+            return Reading(None, complete=False, fault=None)
+        refusal = refusal_in(body) if answer.stop_reason == REFUSAL else None
+        declined = declined_in(body) if usage.iterations else {}
+        return Reading(usage, True, None, answer.model, refusal, declined)
 
 
 class StreamMeter:
     """For an event stream."""
 
     __slots__ = ("_stream",)
+    holds = False
 
     def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
         self._stream = MessageStream(on_start)
@@ -161,7 +185,16 @@ class StreamMeter:
         fault = None
         if not stream.stopped:
             fault = "the stream brought an error event" if self.failed else "the stream has no message_stop"
-        return Reading(stream.usage, stream.stopped and stream.usage_final, fault)
+        counted = stream.usage_final or stream.usage is None
+        return Reading(
+            stream.usage,
+            stream.stopped and stream.usage_final,
+            fault,
+            stream.model,
+            stream.refusal,
+            stream.declined,
+            None if counted else Uncounted(stream.delta_bytes, stream.delta_events),
+        )
 
 
 class GzipMeter:
@@ -188,6 +221,11 @@ class GzipMeter:
     def failed(self) -> bool:
         """As the inner meter says."""
         return self._inner.failed
+
+    @property
+    def holds(self) -> bool:
+        """As the inner meter says."""
+        return self._inner.holds and not self._lost
 
     def feed(self, data: bytes) -> None:
         """Decode piece by piece, so that a small input cannot become a large one at once."""
@@ -216,4 +254,6 @@ class GzipMeter:
     def reading(self) -> Reading:
         """The inner meter's, complete only if all could be decoded."""
         inner = self._inner.reading()
-        return Reading(inner.usage, inner.complete and not self._lost, None if self._lost else inner.fault)
+        if not self._lost:
+            return inner
+        return msgspec.structs.replace(inner, complete=False, fault=None)

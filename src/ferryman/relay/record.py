@@ -14,10 +14,10 @@ from ferryman.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ferryman.model import Ended, Principal, Usage
+from ferryman.model import Cost, Ended, Principal, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.route import shown
-from ferryman.relay.values import Attribution, Reading
+from ferryman.relay.values import Attribution
 from ferryman.wire.names import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ class _Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     method: str
     path: str
-    principal: str | None
-    credential: str | None
-    client_address: str | None
-    session_id: str | None
-    end_user: str | None
-    tags: list[str] | None
-    spend_logs_metadata: dict[str, msgspec.Raw] | None
-    agent_id: str | None
-    parent_agent_id: str | None
-    request_class: str | None
-    agent_type: str | None
+    principal: str | None = None
+    credential: str | None = None
+    client_address: str | None = None
+    session_id: str | None = None
+    end_user: str | None = None
+    tags: list[str] | None = None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
+    agent_id: str | None = None
+    parent_agent_id: str | None = None
+    request_class: str | None = None
+    agent_type: str | None = None
 
 
 class _Known(msgspec.Struct, gc=False):
@@ -83,17 +83,18 @@ class _Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The members of an `Entry` that are known once the exchange is over."""
 
     ended: str
-    status: int | None
-    error: str | None
-    upstream_request_id: str | None
     attempts: int
-    usage: Usage | None
     usage_complete: bool
-    request_bytes: int | msgspec.UnsetType
     response_bytes: int
-    time_to_first_byte_seconds: float | None
     duration_seconds: float
-    overhead_seconds: float | None
+    request_bytes: int | msgspec.UnsetType
+    status: int | None = None
+    error: str | None = None
+    upstream_request_id: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None
+    time_to_first_byte_seconds: float | None = None
+    overhead_seconds: float | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -148,8 +149,8 @@ def _caller(exchange: Exchange) -> bytes:
     return text
 
 
-def record_of(exchange: Exchange, ended: Ended, reading: Reading) -> bytes:
-    """The JSON of the `Entry` of `exchange`, which has just ended.
+def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete: bool) -> bytes:
+    """The JSON of the `Entry` of `exchange`, which has just ended, with the `usage` that is billed.
 
     Times are cut to microseconds (`round` costs more).
     """
@@ -160,16 +161,17 @@ def record_of(exchange: Exchange, ended: Ended, reading: Reading) -> bytes:
     told = opening.endswith(b',"request_bytes":%d}' % exchange.body_bytes)
     outcome = _Outcome(
         ended.value,
+        exchange.attempts,
+        complete,
+        exchange.response_bytes,
+        int((now - exchange.started) * 1e6) / 1e6,
+        msgspec.UNSET if told else exchange.body_bytes,
         exchange.status,
         exchange.error,
         upstream_id and upstream_id[:MAX_TEXT],
-        exchange.attempts,
-        reading.usage,
-        reading.complete,
-        msgspec.UNSET if told else exchange.body_bytes,
-        exchange.response_bytes,
+        usage,
+        exchange.cost,
         None if head is None else int((exchange.answered_at - exchange.started) * 1e6) / 1e6,
-        int((now - exchange.started) * 1e6) / 1e6,
         int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
     )
     return b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])

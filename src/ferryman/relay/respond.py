@@ -11,6 +11,7 @@ from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
 from ferryman.http1.client import ResponseHead
 from ferryman.http1.fields import NOT_PASSED_ON
+from ferryman.model import Cost
 
 MAX_VALUE = 200
 """Characters of a client's own words in a header of ours."""
@@ -18,12 +19,15 @@ MAX_VALUE = 200
 CACHED_VALUES = 256
 """Models are few; of `MAX_VALUE` characters each they take 0.1 MB at most."""
 
-_OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"})
+_COSTS = frozenset({b"x-ferryman-cost-usd", b"x-litellm-response-cost"})
+_OWN = frozenset({b"x-ferryman-request-id", b"x-ferryman-model", b"x-ferryman-mutations"}) | _COSTS
 DROPPED = NOT_PASSED_ON | _OWN
 """Names (lower case) of the response headers that don't go to the client."""
 
 
-def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutations: str) -> bytes:
+def relayed_fields(
+    head: ResponseHead, request_id: str, model: str | None, mutations: str, cost: Cost | None
+) -> bytes:
     """The header lines of a relayed answer, each behind a CRLF: the upstream's in their order, then ours.
 
     Args:
@@ -31,8 +35,12 @@ def relayed_fields(head: ResponseHead, request_id: str, model: str | None, mutat
         request_id: ours, a UUID.
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
+        cost: `None` if it is not known yet, or nothing.
     """
     named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model[:MAX_VALUE])
+    if cost is not None:
+        usd = b"%d.%09d" % divmod(cost.nanousd, 1_000_000_000)
+        named += b"\r\nx-ferryman-cost-usd: %b\r\nx-litellm-response-cost: %b" % (usd, usd)
     own = (head.fields.kept, request_id.encode(), named, mutations.encode())
     return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
 

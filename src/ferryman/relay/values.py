@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ferryman.model import Usage
+from ferryman.model import Refusal, Usage
 
 
 class LineLimits(NamedTuple):
@@ -59,6 +59,9 @@ class Route(NamedTuple):
     control: bool = False
 
 
+NO_ROUTE = Route("", b"")
+
+
 class Attribution(msgspec.Struct, frozen=True, gc=False):
     """Whom and what an exchange is charged to; the fields are those of `Entry`."""
 
@@ -72,6 +75,13 @@ class Attribution(msgspec.Struct, frozen=True, gc=False):
     agent_type: str | None = None
 
 
+class Uncounted(NamedTuple):
+    """Output of a stream that no count covers yet: see `ferryman.pricing.estimate`."""
+
+    delta_bytes: int
+    delta_events: int
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a meter has seen.
 
@@ -79,8 +89,17 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         usage: as reported, `None` if nothing was.
         complete: no more is to come.
         fault: what was wrong with the answer if these are all of its bytes, `None` if nothing.
+        model: that answered, `None` if nothing told it.
+        refusal: the answer was refused before it had any output.
+        declined: models that handed over to another one → the category of their refusal; `None` if
+            nobody has looked.
+        uncounted: of a stream that ended too early.
     """
 
     usage: Usage | None
     complete: bool
     fault: str | None
+    model: str | None = None
+    refusal: Refusal | None = None
+    declined: dict[str, str | None] | None = None
+    uncounted: Uncounted | None = None

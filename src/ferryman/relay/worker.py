@@ -19,15 +19,20 @@ from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
+from ferryman.model import Ended
+from ferryman.pricing.adjust import adjusted
+from ferryman.pricing.catalog import load_catalog
 from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
+from ferryman.relay.forward import shutting_down
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
 from ferryman.relay.own import control_line
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
+from ferryman.settings_prices import price_multipliers, price_overrides
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID
 
@@ -137,7 +142,7 @@ class Worker:
         while (self.server.connections or self.line.live) and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for exchange in list(self.line.live):
-            exchange.shut_down()
+            exchange.fail(shutting_down(), Ended.SHUTDOWN)
         deadline = loop.time() + FLUSH_SECONDS
         while self.server.connections and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -208,6 +213,7 @@ def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
         clock=clock,
         recorder=recorder,
         client_address=address_reader(settings.trusted),
+        catalog=adjusted(load_catalog(), price_overrides(settings), price_multipliers(settings)),
     )
 
 

@@ -152,6 +152,8 @@ def _text_of(entry: Entry) -> bytes:
         if usage.cache_creation_input_tokens:
             tokens += f" + {usage.cache_creation_input_tokens:,} to cache"
         parts.append(f"{tokens}, out {usage.output_tokens or 0:,} tokens")
+    if entry.cost is not None:
+        parts.append(f"{'about ' if entry.cost.estimated else ''}${entry.cost.nanousd / 1e9:.6f}")
     if entry.time_to_first_byte_seconds is not None:
         parts.append(f"first byte {entry.time_to_first_byte_seconds * 1000:.0f} ms")
     parts.append(f"{entry.duration_seconds * 1000:.0f} ms")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ferryman.model import Usage
-from ferryman.wire.usage import type_of_event, usage_of_event
+from ferryman.model import Refusal, Usage
+from ferryman.wire.refusal import REFUSAL, note_declined
+from ferryman.wire.usage import Report, report_of_event, type_of_event
 
 MAX_EVENT_BYTES = 1 << 20
 """The longest event that is looked into. The two that carry usage stay far below; a longer one
@@ -21,6 +22,10 @@ text: within a JSON string the quote would be escaped. (It is looked for with `f
 first tries to read its left side as a number, and what that raises costs more than the search.)"""
 
 
+_DELTA = b'"content_block_delta"'
+_FALLBACK = b'"fallback"'
+
+
 class MessageStream:
     """Watches the bytes of one stream.
 
@@ -28,6 +33,11 @@ class MessageStream:
         usage: what has been reported so far, `None` before `message_start`.
         stopped: `message_stop` has been seen.
         usage_final: `message_delta` has told the final counts.
+        model: that answers, `None` before `message_start`.
+        refusal: the answer was refused before it had any output.
+        declined: models that handed over to another one → the category of their refusal.
+        delta_events: `content_block_delta` events, of which each has some output in it.
+        delta_bytes: of the reads that brought them.
     """
 
     __slots__ = (
@@ -36,6 +46,11 @@ class MessageStream:
         "_last",
         "_on_start",
         "_passing_over",
+        "declined",
+        "delta_bytes",
+        "delta_events",
+        "model",
+        "refusal",
         "stopped",
         "usage",
         "usage_final",
@@ -47,6 +62,11 @@ class MessageStream:
         self.usage: Usage | None = None
         self.usage_final = False
         self.stopped = False
+        self.model: str | None = None
+        self.refusal: Refusal | None = None
+        self.declined: dict[str, str | None] = {}
+        self.delta_events = 0
+        self.delta_bytes = 0
         self._carry = bytearray()  # the beginning of an event that is not complete
         self._last = b""  # the whole events of the last read that brought any
         self._passing_over = False
@@ -105,6 +125,12 @@ class MessageStream:
             del self._carry[:-1]  # its last byte may begin the blank line
 
     def _read_events(self, whole: bytes) -> None:
+        if deltas := whole.count(_DELTA):
+            self.delta_events += deltas
+            self.delta_bytes += len(whole)
+        if whole.find(_FALLBACK) >= 0:
+            for event in whole.split(b"\n\n"):
+                note_declined(self.declined, data_of(event))
         spot = whole.find(_MARK)
         while spot >= 0:
             start = whole.rfind(b"\n\n", 0, spot)
@@ -116,17 +142,19 @@ class MessageStream:
         if type_of_event(data) == "message_stop":
             self.stopped = True
         else:
-            self._take_usage(usage_of_event(data))
+            self._take(report_of_event(data))
 
-    def _take_usage(self, found: tuple[str, Usage] | None) -> None:
+    def _take(self, found: Report | None) -> None:
         if found is None:
             return
-        kind, usage = found
-        self.usage = usage if self.usage is None else self.usage.updated(usage)
-        if kind == "message_delta":
-            self.usage_final = True
-        else:
-            self._on_start(usage)
+        self.usage = found.usage if self.usage is None else self.usage.updated(found.usage)
+        if found.kind == "message_start":
+            self.model = found.model
+            self._on_start(found.usage)
+            return
+        self.usage_final = True
+        if found.stop_reason == REFUSAL and not self.delta_events:
+            self.refusal = Refusal(found.category)
 
 
 def data_of(event: bytes) -> bytes:

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.wire.scan import TopLevelObject
 
 
-class _Answer(msgspec.Struct, gc=False):
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What is looked at in an answer, or in the message that a stream begins with."""
+
     model: str | None = None
     usage: Usage | None = None
+    stop_reason: str | None = None
+
+
+class Report(NamedTuple):
+    """What a `message_start` or `message_delta` reports.
+
+    Attributes:
+        kind: which of them it is.
+        model: that answers; `message_delta` does not tell it.
+        stop_reason: why the answer ended, `None` if it has not.
+        category: of a refusal, from its `stop_details`.
+    """
+
+    kind: str
+    usage: Usage
+    model: str | None = None
+    stop_reason: str | None = None
+    category: str | None = None
+
+
+class _StopDetails(msgspec.Struct, gc=False):
+    category: str | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str | None = None
-    message: _Answer | None = None
+    message: Answer | None = None
     usage: Usage | None = None
+    delta: _Delta | None = None
 
 
 class _Type(msgspec.Struct, gc=False):
@@ -24,7 +56,9 @@ class _Type(msgspec.Struct, gc=False):
 
 
 class _LooseAnswer(msgspec.Struct, gc=False):
-    usage: dict[str, object] | None = None
+    model: object = None
+    usage: object = None
+    stop_reason: object = None
 
 
 class _LooseEvent(msgspec.Struct, gc=False):
@@ -36,7 +70,7 @@ class _LooseEvent(msgspec.Struct, gc=False):
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises at hostile bytes; the last at deep nesting."""
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_type = msgspec.json.Decoder(_Type).decode
 _decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
@@ -44,21 +78,26 @@ _decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
+_NOTHING = Answer()
 
 
-def usage_of_answer(body: bytes) -> Usage | None:
-    """The top-level `usage` of a JSON answer, `None` if it has none or isn't a JSON object."""
+def answer_of(body: bytes) -> Answer:
+    """What a JSON answer tells; nothing if it isn't a JSON object."""
     try:
-        return _decode_answer(body).usage
+        return _decode_answer(body)
     except UNREADABLE:
         pass
     try:
-        loose = _decode_loose_answer(body).usage
+        loose = _decode_loose_answer(body)
     except RecursionError:
-        return _usage_below_deep_nesting(body)
+        return Answer(usage=_usage_below_deep_nesting(body))
     except UNREADABLE:
-        return None
-    return None if loose is None else _salvage(loose)
+        return _NOTHING
+    return Answer(
+        loose.model if isinstance(loose.model, str) else None,
+        _salvage(loose.usage) if isinstance(loose.usage, dict) else None,
+        loose.stop_reason if isinstance(loose.stop_reason, str) else None,
+    )
 
 
 def _usage_below_deep_nesting(body: bytes) -> Usage | None:
@@ -68,31 +107,39 @@ def _usage_below_deep_nesting(body: bytes) -> Usage | None:
     return None if scan.value is None else usage_of_object(scan.value)
 
 
-def usage_of_event(data: bytes) -> tuple[str, Usage] | None:
-    """Type and `usage` of a `message_start` or `message_delta`; `None` for every other event."""
+def report_of_event(data: bytes) -> Report | None:
+    """What a `message_start` or `message_delta` reports; `None` for every other event."""
     try:
         event = _decode_event(data)
-        kind, usage = event.type, event.usage
-        if kind == "message_start":
-            usage = event.message.usage if event.message is not None else None
     except UNREADABLE:
-        return _usage_of_odd_event(data)
-    if kind not in {"message_start", "message_delta"} or usage is None:
+        return _report_of_odd_event(data)
+    kind, usage = event.type, event.usage
+    if kind == "message_start":
+        message = event.message
+        if message is None or message.usage is None:
+            return None
+        return Report(kind, message.usage, message.model)
+    if kind != "message_delta" or usage is None:
         return None
-    return kind, usage
+    delta = event.delta
+    if delta is None:
+        return Report(kind, usage)
+    category = delta.stop_details.category if delta.stop_details is not None else None
+    return Report(kind, usage, None, delta.stop_reason, category)
 
 
-def _usage_of_odd_event(data: bytes) -> tuple[str, Usage] | None:
+def _report_of_odd_event(data: bytes) -> Report | None:
     try:
         odd = _decode_loose_event(data)
     except UNREADABLE:
         return None
-    usage = odd.usage
-    if odd.type == "message_start":
-        usage = odd.message.get("usage") if isinstance(odd.message, dict) else None
-    if odd.type not in ("message_start", "message_delta") or not isinstance(usage, dict):
+    source = odd.message if odd.type == "message_start" else msgspec.structs.asdict(odd)
+    if odd.type not in ("message_start", "message_delta") or not isinstance(source, dict):
         return None
-    return str(odd.type), _salvage(usage)
+    usage, model = source.get("usage"), source.get("model")
+    if not isinstance(usage, dict):
+        return None
+    return Report(str(odd.type), _salvage(usage), model if isinstance(model, str) else None)
 
 
 def type_of_event(data: bytes) -> str | None:

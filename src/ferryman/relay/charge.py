@@ -1,0 +1,36 @@
+"""What an exchange cost, by what the meter has seen of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ferryman.model import Call, Cost, Usage
+from ferryman.pricing.catalog import Catalog
+from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.estimate import estimated_usage
+from ferryman.relay.values import Reading
+
+
+def charge(
+    reading: Reading, call: Call, started_at: float, catalog: Catalog
+) -> tuple[Usage | None, Cost | None]:
+    """The usage that is billed, and its cost; `None` where nothing is known to have been used.
+
+    Args:
+        reading: what the meter has seen.
+        call: what was asked for; its model counts where the answer told none.
+        started_at: Unix time in seconds; the prices of that time count.
+        catalog: the prices in force.
+    """
+    usage = reading.usage
+    if usage is None:
+        return None, None
+    if reading.uncounted is not None:
+        usage = estimated_usage(usage, *reading.uncounted, call.max_tokens)
+    terms = Terms(
+        datetime.fromtimestamp(started_at, UTC),
+        estimated=reading.uncounted is not None,
+        refusal=reading.refusal,
+        declined=reading.declined,
+    )
+    return usage, cost_of(usage, reading.model or call.model or "", terms, catalog)
