@@ -341,7 +341,7 @@ def test_help_of_each_command(start: Start) -> None:
     ("words", "told"),
     [
         (["sevre"], "/sevre` does not exist. `ferryman --help` lists the commands.\n"),
-        (["--prt", "1"], "No such option '--prt'. Did you mean '--port'?\n"),
+        (["--workrs", "1"], "No such option '--workrs'. Did you mean '--workers'?\n"),
         (["--port"], "Option '--port' requires an argument.\n"),
         (
             ["a.yaml", "-c", "b.yaml"],

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, strategies
 
@@ -20,6 +21,8 @@ from ferryman.settings_prices import (
     MAX_MULTIPLIER,
     MAX_PICOUSD_PER_TOKEN,
     PER_TOKEN,
+    PriceMultiplier,
+    PriceOverride,
     price_multipliers,
     price_overrides,
 )
@@ -212,6 +215,16 @@ def test_settings_that_were_not_checked_are_refused_when_they_are_used() -> None
         price_overrides(Settings(prices={"m": {}}))
     with pytest.raises(SettingsError, match="price_multipliers: `m` has `x`"):
         price_multipliers(Settings(price_multipliers={"m": "x"}))
+
+
+def test_overrides_and_multipliers_can_go_over_a_socket() -> None:
+    settings = Settings(prices={"m": {"input": "1"}}, price_multipliers={"*": "0.85"})
+    for sent, kind in (
+        (price_overrides(settings), tuple[PriceOverride, ...]),
+        (price_multipliers(settings), tuple[PriceMultiplier, ...]),
+    ):
+        assert msgspec.json.decode(msgspec.json.encode(sent), type=kind) == sent
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
 
 
 @given(digits=strategies.integers(0, MAX_PICOUSD_PER_TOKEN))

@@ -48,6 +48,17 @@ def test_shipped_catalog_is_what_the_script_makes() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
+def test_prices_load_nothing_that_workers_do_without() -> None:
+    parts = "adjust, catalog, cost, estimate, explain"
+    program = f"from ferryman.pricing import {parts}; catalog.load_catalog(); import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "msgspec" in loaded
+    assert not loaded & {"genai_prices", "pydantic", "httpx2", "yaml", "json", "asyncio"}
+
+
 def test_revision_has_the_newest_check_in_it() -> None:
     newest = max(price.checked_on for model in MODELS for price in model.prices)
     assert CATALOG_IN_FORCE.revision.startswith(f"{newest}-")

@@ -83,6 +83,12 @@ def test_lifetimes_are_a_breakdown_never_an_addition(total: int | None) -> None:
     ]
 
 
+def test_negative_count_is_none() -> None:
+    usage = Usage(-9, -9, 10, -9, CacheCreation(0, -5), ServerToolUse(-3, 0))
+    (part,) = cost_of(usage, "claude-opus-5-5", PLAIN, CATALOG).parts
+    assert (part.what, part.units) == ("cache_write_5m", 10)
+
+
 def test_thinking_is_in_the_output_already() -> None:
     thought = usage_of(output_tokens=500, output_tokens_details={"thinking_tokens": 400})
     bare = usage_of(output_tokens=500)

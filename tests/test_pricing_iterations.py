@@ -7,7 +7,7 @@ from fractions import Fraction
 import msgspec
 import pytest
 
-from ferryman.model import Usage
+from ferryman.model import Refusal, Usage
 from ferryman.pricing.cost import (
     MAX_ITERATIONS,
     Terms,
@@ -107,6 +107,13 @@ def test_attempt_that_may_have_been_free_is_billed_and_the_cost_marked() -> None
     cost = cost_of(fallen_back(0), "claude-opus-4-8", PLAIN, CATALOG)
     assert dollars(cost) == OPUS + Fraction(5_350, 10**6)
     assert cost.estimated
+
+
+def test_last_refusal_of_a_chain_is_free_by_its_own_category() -> None:
+    """The first model had begun to answer, which is billed; the last refused before it had."""
+    terms = Terms(NOW, refusal=Refusal("cyber"), declined={"claude-fable-5": "cyber"})
+    cost = cost_of(fallen_back(80), "claude-opus-4-8", terms, CATALOG)
+    assert dollars(cost) == Fraction(535 * 10 + 80 * 50, 10**6)
 
 
 def test_answer_of_a_fallback_alone_has_the_price_of_who_answered() -> None:

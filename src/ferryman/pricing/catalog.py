@@ -24,9 +24,9 @@ CLASSES = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 FILE = Path(__file__).with_name("catalog.json")
 
-MAX_FOUND = 1_024
-"""Names whose price is remembered. Clients choose names: when it is full, it starts anew, which costs a
-lookup of some microseconds for each name that is still in use."""
+MAX_FOUND = 256
+"""Names whose price is remembered; people use some ten. Clients choose names: when it is full, it starts
+anew, which costs each name that is still in use a lookup of some ten microseconds."""
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -146,9 +146,11 @@ def _multiplier(price: Price, *, batch: bool, fast: bool, us: bool) -> tuple[int
     if batch:
         denominator *= 2
     if fast:
-        numerator, denominator = numerator * price.fast[0], denominator * price.fast[1]
+        numerator *= price.fast[0]
+        denominator *= price.fast[1]
     if us:
-        numerator, denominator = numerator * price.us[0], denominator * price.us[1]
+        numerator *= price.us[0]
+        denominator *= price.us[1]
     common = gcd(numerator, denominator)
     return numerator // common, denominator // common
 
@@ -199,8 +201,10 @@ def _grain_picousd(tier: Tier) -> int:
 def _attempts(usage: Usage, model: str, terms: Terms) -> tuple[list[_Attempt], bool]:
     """What is billed by itself, and whether all of it could be read."""
     entries, sure = _readable(usage.iterations or [])
-    served = [entry for entry in entries if entry.type not in _BESIDE_THE_TOP_LEVEL]
-    beside = [entry for entry in entries if entry.type in _BESIDE_THE_TOP_LEVEL]
+    served: list[_Iteration] = []
+    beside: list[_Iteration] = []
+    for entry in entries:
+        (beside if entry.type in _BESIDE_THE_TOP_LEVEL else served).append(entry)
     fast = usage.speed == "fast"
     free = terms.refusal is not None and not is_refusal_billed(terms.refusal.category, terms.at)
     attempts: list[_Attempt] = []
