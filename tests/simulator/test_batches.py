@@ -245,6 +245,18 @@ def test_results_can_be_cut_after_a_line_and_compressed(client: Client) -> None:
     assert got.count(b"\n") == 2
 
 
+def test_results_fail_as_the_creation_has_wished_for_whoever_reads_them(client: Client) -> None:
+    wishes = 'results="status=503; times=2"'
+    made = client.request("POST", PATH, control=wishes, json={"requests": [item()]}).json()
+    path = f"{PATH}/{made['id']}/results"
+    assert [client.request("GET", path).status_code for _ in range(3)] == [503, 503, 200]
+
+
+@pytest.mark.parametrize("wishes", ["results=status=503", 'results="no-such-key"', "results=", "results=7"])
+def test_wishes_for_results_that_make_no_sense_are_refused(client: Client, wishes: str) -> None:
+    assert client.request("POST", PATH, control=wishes, json={"requests": [item()]}).status_code == 400
+
+
 def test_results_that_stall_come_whole(client: Client) -> None:
     made = client.request("POST", PATH, json={"requests": [item("a"), item("b")]}).json()
     path = f"{PATH}/{made['id']}/results"

@@ -108,6 +108,8 @@ class Batches:
         """`GET /v1/messages/batches/{id}/results`."""
         call = self.front.known_caller(request)
         batch = self._batch(request)
+        if batch.control.results:
+            self.front.heed(call, batch.control.results)
         batch.look(self.front.clock.now())
         if batch.ended_at is None:
             raise ApiError(404, f"Message batch `{batch.id}` has no results before its processing ends.")

@@ -56,6 +56,7 @@ class Control:
     served_by: str | None = None
     polls: int = 0
     batch_seconds: float = 0.0
+    results: str = ""
     expire: bool = False
     uninterruptible: bool = False
     downloadable: bool = False
@@ -114,6 +115,12 @@ def _batch_seconds(value: str) -> float:
     return _between(float(value), 0.0, MAX_BATCH_SECONDS)
 
 
+def _wishes(value: str) -> str:
+    text = msgspec.json.decode(value, type=str)
+    parse(text)
+    return text
+
+
 def _deltas(value: str) -> int:
     return _between(int(value), 1, MAX_DELTAS)
 
@@ -165,6 +172,7 @@ KEYS: Mapping[str, Key] = {
     "served-by": Key("served_by", _header_text, "say that this model has answered"),
     "polls": Key("polls", _count, "of a batch: say in_progress to the first so many times it is asked for"),
     "batch-seconds": Key("batch_seconds", _batch_seconds, "of a batch: end it so long after its creation"),
+    "results": Key("results", _wishes, "of a batch: such wishes for whoever reads its results, in quotes"),
     "expire": Key("expire", _flag, "in a batch: let this request expire"),
     "uninterruptible": Key("uninterruptible", _flag, "in a batch: finish this request though it is canceled"),
     "downloadable": Key(
