@@ -45,7 +45,16 @@ RATES: dict[str, Rates] = {
     "claude-fable-5-2": FABLE_5_2,
     "claude-mythos-5-2": FABLE_5_2,
 }
-UNKNOWN = OPUS_5_5  # claude-mythos-preview is unknown to it too
+# What it takes for one of these: a name with any date or word behind it.
+RATES |= {
+    "claude-sonnet-4-20250514": SONNET_4,
+    "claude-sonnet-4-5@20250929": SONNET_4,
+    "claude-sonnet-4-6-20260101": SONNET_4,
+    "claude-sonnet-5-20270101": RATES["claude-sonnet-5"],
+    "claude-3-5-haiku-latest": RATES["claude-3-5-haiku"],
+    "claude-haiku-5-5-preview": RATES["claude-haiku-5-5"],
+}
+UNKNOWN = OPUS_5_5  # also claude-mythos-preview, every Claude 3 and names that are not built yet
 HAIKU_5_5_OVER_100K: Rates = ("0.50", "2.50", "0.625", "1", "0.05")
 # Every other model costs the same when it is fast. Opus 4.6 and 4.7 are no longer offered so.
 FAST: dict[str, Rates] = {
@@ -109,6 +118,12 @@ def test_recorded_cost_follows_from_rates_and_rules(row: Row) -> None:
     assert abs(row.cost_usd - expected) <= EXACTNESS
 
 
-def test_retired_opus_is_asked_for_by_another_name() -> None:
-    renamed = {row.asked: row.model for row in recorded() if row.asked != row.model}
-    assert renamed == {"claude-opus-4-0": "claude-opus-5-5", "claude-opus-4-1": "claude-opus-5-5"}
+def test_aliases_and_retired_opus_are_asked_for_by_another_name() -> None:
+    assert {row.asked: row.model for row in recorded() if row.asked != row.model} == {
+        "opus": "claude-opus-5-5",
+        "sonnet": "claude-sonnet-5-5",
+        "haiku": "claude-haiku-5-5",
+        "claude-opus-5-5[1m]": "claude-opus-5-5",
+        "claude-opus-4-0": "claude-opus-5-5",
+        "claude-opus-4-1": "claude-opus-5-5",
+    }

@@ -62,6 +62,24 @@ MODELS = (
     "claude-nova-1",
 )
 
+# Other spellings and older names, to see what they are taken for.
+SPELLINGS = (
+    "opus",
+    "sonnet",
+    "haiku",
+    "claude-opus-5-5[1m]",
+    "claude-sonnet-4-20250514",
+    "claude-sonnet-4-5@20250929",
+    "claude-sonnet-4-6-20260101",
+    "claude-sonnet-5-20270101",
+    "claude-3-5-haiku-latest",
+    "claude-haiku-5-5-preview",
+    "claude-haiku-9",
+    "claude-3-haiku-20240307",
+    "claude-3-opus-20240229",
+    "claude-3-sonnet-20240229",
+)
+
 
 def tokens(
     input_tokens: int, output_tokens: int, minutes: int = 0, hour: int = 0, read: int = 0
@@ -107,6 +125,7 @@ def of_every_model(model: str) -> Iterator[Cell]:
 
 def special() -> Iterator[Cell]:
     """The readings that are taken of few models."""
+    yield from (Cell("spelling", model, SMALL) for model in SPELLINGS)
     opus, sonnet, haiku = "claude-opus-5-5", "claude-sonnet-5", "claude-haiku-5-5"
     bare = {name: value for name, value in SMALL.items() if name != "cache_creation"}
     yield Cell("write-without-split", opus, bare)

@@ -15,7 +15,7 @@ from .passage import SERVER_KEY
 
 SPECIAL = tuple(special())
 PARTS = {model: tuple(of_every_model(model)) for model in MODELS}
-PARTS |= {SPECIAL[start].name: SPECIAL[start : start + 9] for start in range(0, len(SPECIAL), 9)}
+PARTS |= {f"{SPECIAL[start].name} {start}": SPECIAL[start : start + 9] for start in range(0, len(SPECIAL), 9)}
 
 
 @pytest.mark.parametrize("name", PARTS)
