@@ -8,6 +8,7 @@ import pytest
 
 from .environments import claude_code, python_of
 from .gateway import Entry
+from .meter import SETTINGS
 from .passage import SERVER_KEY, TOKEN_CLASSES, Crossing, Passage, tokens_of
 from .program import PROGRAMS, run
 
@@ -17,8 +18,6 @@ CREDENTIALS = {
     "bearer": {"ANTHROPIC_AUTH_TOKEN": TOKEN},
     "both": {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": TOKEN},
 }
-# It would ask again for minutes.
-SETTINGS = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_MAX_RETRIES": "1"}
 OWN_FIELDS = {"model", "messages", "system", "tools", "metadata", "max_tokens", "thinking", "stream"}
 
 

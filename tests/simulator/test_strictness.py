@@ -220,7 +220,9 @@ def test_unlisted_claude_model_is_found_unless_models_are_strict(client: Client)
             assert answer.status_code == status
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/files", "/v1/messages/", "/v1/messages/batches", "/v1/complete"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/files/", "/v1/messages/", "/v1/messages/batches/", "/v1/complete"]
+)
 def test_unknown_path_is_not_found(client: Client, path: str) -> None:
     assert refusal(client.request("POST", path, content=b"{}")) == (404, "not_found_error", "Not found")
 

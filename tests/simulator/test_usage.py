@@ -55,6 +55,84 @@ def test_dictated_usage_is_split_over_a_stream_as_the_api_splits_it(client: Clie
     assert delta == {name: value for name, value in FULL_USAGE.items() if name not in START_ONLY}
 
 
+def test_start_of_a_stream_may_differ_from_its_end(client: Client) -> None:
+    control = 'start-usage={"input_tokens": 1}; usage={"input_tokens": 900, "output_tokens": 7}'
+    answer = client.ask(control=control, stream=True).text
+    assert of_type(answer, "message_start")[0]["message"]["usage"] == {"input_tokens": 1}
+    assert of_type(answer, "message_delta")[0]["usage"] == {"input_tokens": 900, "output_tokens": 7}
+    assert client.ask(control=control).json()["usage"] == {"input_tokens": 900, "output_tokens": 7}
+
+
+def test_usage_of_several_deltas_grows_to_the_whole(client: Client) -> None:
+    answer = client.ask(control=f"usage={json.dumps(FULL_USAGE)}; deltas=3", stream=True).text
+    first, second, last = of_type(answer, "message_delta")
+    assert [one["usage"]["output_tokens"] for one in (first, second, last)] == [74, 148, 222]
+    assert [one["delta"]["stop_reason"] for one in (first, second, last)] == [None, None, "end_turn"]
+    assert not DELTA_ONLY & first["usage"].keys()
+    assert last["usage"] == {name: value for name, value in FULL_USAGE.items() if name not in START_ONLY}
+    (only,) = of_type(client.ask(control="usage={}; deltas=2", stream=True).text, "message_delta")[1:]
+    assert only["usage"] == {}
+
+
+@pytest.mark.parametrize("deltas", [1, 4])
+def test_sdk_adds_a_stream_up_to_what_a_message_says(sdk: anthropic.Anthropic, deltas: int) -> None:
+    asked: Any = {**body(), "extra_headers": {"x-simulator": f"{PRICED}; deltas={deltas}"}}
+    whole = sdk.beta.messages.create(**asked)
+    with sdk.beta.messages.stream(**asked) as stream:
+        streamed = stream.get_final_message()
+    assert streamed.usage == whole.usage
+    assert whole.usage.iterations is not None
+    assert [one.type for one in whole.usage.iterations] == ["message", "advisor_message", "compaction"]
+
+
+PART = {
+    "input_tokens": 10,
+    "output_tokens": 20,
+    "cache_creation_input_tokens": 3,
+    "cache_read_input_tokens": 4,
+    "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 2},
+}
+PRICED = "usage=" + json.dumps(
+    {
+        **PART,
+        "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
+        "service_tier": "priority",
+        "inference_geo": "us",
+        "speed": "fast",
+        "iterations": [
+            {"type": "message", **PART},
+            {"type": "advisor_message", "model": "claude-opus-5", **PART},
+            {"type": "compaction", **PART},
+        ],
+    }
+)
+
+
+def test_message_may_come_from_another_model(sdk: anthropic.Anthropic) -> None:
+    iterations = [
+        {"type": "message", "model": "claude-opus-5-5", **PART},
+        {"type": "fallback_message", "model": "claude-sonnet-5", **PART},
+    ]
+    wishes = f"served-by=claude-sonnet-5; usage={json.dumps({**PART, 'iterations': iterations})}"
+    message = sdk.beta.messages.create(**body(), extra_headers={"x-simulator": wishes})
+    assert message.model == "claude-sonnet-5"
+    assert message.usage.iterations is not None
+    assert message.usage.iterations[1].type == "fallback_message"
+
+
+def test_refusal_comes_before_the_first_word(sdk: anthropic.Anthropic) -> None:
+    asked: Any = body("use web_search", tools=[{"type": "web_search_20250305", "name": "web_search"}])
+    refused = sdk.messages.create(**asked, extra_headers={"x-simulator": "refusal; thinking"})
+    assert (refused.stop_reason, refused.content, refused.usage.output_tokens) == ("refusal", [], 0)
+    assert refused.usage.input_tokens > 0
+    assert refused.usage.server_tool_use is None
+    assert refused.stop_details is not None
+    assert refused.stop_details.type == "refusal"
+    with sdk.messages.stream(**asked, extra_headers={"x-simulator": "refusal"}) as stream:
+        final = stream.get_final_message()
+    assert (final.stop_reason, final.content, final.usage) == ("refusal", [], refused.usage)
+
+
 def test_dictated_usage_may_lack_anything(client: Client) -> None:
     answer = client.ask(control="usage={}", stream=True)
     assert of_type(answer.text, "message_start")[0]["message"]["usage"] == {}

@@ -35,6 +35,7 @@ class Message:
     stop_sequence: str | None
     usage: Mapping[str, Any]
     output_tokens: int
+    stop_details: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The body of the answer that is not streamed."""
@@ -43,7 +44,7 @@ class Message:
             "content": list(self.content),
             "stop_reason": self.stop_reason,
             "stop_sequence": self.stop_sequence,
-            "stop_details": None,
+            "stop_details": self.stop_details,
             "usage": dict(self.usage),
         }
 
@@ -55,6 +56,20 @@ class _Part:
     block: Block
     tokens: int
     is_thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What is said, and why it ends."""
+
+    parts: tuple[_Part, ...]
+    stop_reason: str
+    stop_sequence: str | None = None
+
+
+_REFUSED = _Said((), "refusal")
+# anthropic 2.12.0, types/refusal_stop_details.py
+_REFUSAL = {"type": "refusal", "category": None, "explanation": "The simulator was asked to refuse."}
 
 
 def compose(
@@ -72,12 +87,44 @@ def compose(
         headers: The request's, for `echo-headers`.
     """
     prompt = prompt_tokens(request)
+    searched = None if control.refusal else choose_server_tool(request, last_text(request))
+    said = _REFUSED if control.refusal else _say(request, control, prompt.total, digest, headers)
+    output_tokens = sum(part.tokens for part in said.parts)
+    thinking_tokens = sum(part.tokens for part in said.parts if part.is_thinking)
+    counted = usages.report(request, prompt, output_tokens, thinking_tokens, _requests_made(searched))
+    if control.iterations:
+        counted["iterations"] = [usages.iteration(prompt, output_tokens)]
+    fields: dict[str, Any] = {
+        "model": control.served_by or request.model,
+        "id": stable_id("msg", digest),
+        "type": "message",
+        "role": "assistant",
+    }
+    if "context_management" in request.extra:
+        fields |= {"context_management": {"applied_edits": []}}
+    return Message(
+        fields=fields,
+        content=tuple(part.block for part in said.parts),
+        stop_reason=said.stop_reason,
+        stop_sequence=said.stop_sequence,
+        usage=counted if control.usage is None else control.usage,
+        output_tokens=output_tokens,
+        stop_details=_REFUSAL if control.refusal else None,
+    )
+
+
+def _say(
+    request: MessageRequest,
+    control: Control,
+    prompt_total: int,
+    digest: bytes,
+    headers: Iterable[tuple[bytes, bytes]],
+) -> _Said:
     asked = last_text(request)
-    searched = choose_server_tool(request, asked)
     parts = list(_thinking(request, control, digest, asked))
-    parts += _server_tool(searched, digest)
+    parts += _server_tool(choose_server_tool(request, asked), digest)
     tool = choose_tool(request, asked, control)
-    prose = _prose(request, prompt.total, tool)
+    prose = _prose(request, prompt_total, tool)
     text, stop_sequence = _stop(_text(request, control, prose, headers), request.stop_sequences)
     if text:
         parts.append(_Part({"type": "text", "text": text}, text_tokens(text)))
@@ -88,27 +135,7 @@ def compose(
     kept = _fit(parts, request.max_tokens or 0)
     if kept != parts:
         stop_reason, stop_sequence = "max_tokens", None
-    output_tokens = sum(part.tokens for part in kept)
-    thinking_tokens = sum(part.tokens for part in kept if part.is_thinking)
-    counted = usages.report(request, prompt, output_tokens, thinking_tokens, _requests_made(searched))
-    if control.iterations:
-        counted["iterations"] = [usages.iteration(prompt, output_tokens)]
-    fields: dict[str, Any] = {
-        "model": request.model,
-        "id": stable_id("msg", digest),
-        "type": "message",
-        "role": "assistant",
-    }
-    if "context_management" in request.extra:
-        fields |= {"context_management": {"applied_edits": []}}
-    return Message(
-        fields=fields,
-        content=tuple(part.block for part in kept),
-        stop_reason=stop_reason,
-        stop_sequence=stop_sequence,
-        usage=counted if control.usage is None else control.usage,
-        output_tokens=output_tokens,
-    )
+    return _Said(tuple(kept), stop_reason, stop_sequence)
 
 
 def last_text(request: MessageRequest) -> str:

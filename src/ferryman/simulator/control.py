@@ -4,7 +4,6 @@ Written as `key=value; key=value` in the header `x-simulator`, or after a colon 
 (`claude-opus-5-5:slow-start=2`) by clients that cannot add headers. Pure; `app` reads it first of all.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,8 @@ _Number = TypeVar("_Number", int, float)
 
 MAX_WAIT_SECONDS = 3_600.0  # an hour outlasts every client's timeout
 MAX_COUNT = 1_000_000
+MAX_BATCH_SECONDS = 365 * 86_400.0
+MAX_DELTAS = 1_000
 MAX_TEXT_BYTES = 64 * 1024 * 1024  # the text is held in memory, twice
 
 
@@ -48,7 +49,17 @@ class Control:
     thinking: bool = False
     tool: str | None = None
     usage: Mapping[str, Any] | None = None
+    start_usage: Mapping[str, Any] | None = None
+    deltas: int = 1
     iterations: bool = False
+    refusal: bool = False
+    served_by: str | None = None
+    polls: int = 0
+    batch_seconds: float = 0.0
+    results: str = ""
+    expire: bool = False
+    uninterruptible: bool = False
+    downloadable: bool = False
     echo: bool = False
     echo_headers: bool = False
 
@@ -96,10 +107,22 @@ def _status(value: str) -> int:
 
 
 def _seconds(value: str) -> float:
-    seconds = float(value)
-    if not math.isfinite(seconds):
-        raise ValueError(value)
-    return _between(seconds, 0.0, MAX_WAIT_SECONDS)
+    return _between(float(value), 0.0, MAX_WAIT_SECONDS)  # not a number is not between either
+
+
+def _batch_seconds(value: str) -> float:
+    # up to a year: by the simulator's clock, which a test can advance, so that nobody waits for it
+    return _between(float(value), 0.0, MAX_BATCH_SECONDS)
+
+
+def _wishes(value: str) -> str:
+    text = msgspec.json.decode(value, type=str)
+    parse(text)
+    return text
+
+
+def _deltas(value: str) -> int:
+    return _between(int(value), 1, MAX_DELTAS)
 
 
 def _between(value: _Number, low: _Number, high: _Number) -> _Number:
@@ -140,7 +163,21 @@ KEYS: Mapping[str, Key] = {
     "thinking": Key("thinking", _flag, "think before answering, even when not asked to"),
     "tool": Key("tool", str, "use the tool of this name, or the first one"),
     "usage": Key("usage", _object, "report exactly this usage object"),
+    "start-usage": Key(
+        "start_usage", _object, "report this usage object in message_start, whatever comes later"
+    ),
+    "deltas": Key("deltas", _deltas, "send so many message_delta events, whose usage grows to the whole"),
     "iterations": Key("iterations", _flag, "add usage.iterations"),
+    "refusal": Key("refusal", _flag, "refuse before the first word: stop_reason refusal, no content"),
+    "served-by": Key("served_by", _header_text, "say that this model has answered"),
+    "polls": Key("polls", _count, "of a batch: say in_progress to the first so many times it is asked for"),
+    "batch-seconds": Key("batch_seconds", _batch_seconds, "of a batch: end it so long after its creation"),
+    "results": Key("results", _wishes, "of a batch: such wishes for whoever reads its results, in quotes"),
+    "expire": Key("expire", _flag, "in a batch: let this request expire"),
+    "uninterruptible": Key("uninterruptible", _flag, "in a batch: finish this request though it is canceled"),
+    "downloadable": Key(
+        "downloadable", _flag, "of an upload: let it be downloaded, as files that tools made"
+    ),
     "echo": Key("echo", _flag, "in the header: answer any request with 200, its own body and content type"),
     "echo-headers": Key("echo_headers", _flag, "answer with the request headers, as JSON, for text"),
 }

@@ -44,7 +44,7 @@ def message_events(message: Message, control: Control) -> Iterator[Event]:
 
 
 def _bare_events(message: Message, control: Control) -> Iterator[Event]:
-    start_usage, delta_usage = usages.split(message.usage)
+    start_usage, delta_usages = usages.split(message.usage, control.start_usage, control.deltas)
     opening = {
         **{name: value for name, value in message.fields.items() if name != "context_management"},
         "content": [],
@@ -59,13 +59,17 @@ def _bare_events(message: Message, control: Control) -> Iterator[Event]:
         for delta in _deltas(block, control):
             yield Event({"type": "content_block_delta", "index": index, "delta": delta})
         yield Event({"type": "content_block_stop", "index": index})
+    *early, last = delta_usages
+    for usage in early:
+        open_end = {"stop_reason": None, "stop_sequence": None, "stop_details": None}
+        yield Event({"type": "message_delta", "delta": open_end, "usage": usage})
     ending = {
         "stop_reason": message.stop_reason,
         "stop_sequence": message.stop_sequence,
-        "stop_details": None,
+        "stop_details": message.stop_details,
     }
     managed = {name: message.fields[name] for name in ("context_management",) if name in message.fields}
-    yield Event({"type": "message_delta", "delta": ending, "usage": delta_usage, **managed})
+    yield Event({"type": "message_delta", "delta": ending, "usage": last, **managed})
     yield Event({"type": "message_stop"})
 
 

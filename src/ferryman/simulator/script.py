@@ -13,6 +13,7 @@ from ferryman.simulator.control import Control
 from ferryman.simulator.errors import ApiError
 from ferryman.simulator.events import Event
 
+LINES_BYTES = 16 * 1024  # of JSON lines are sent at once, which takes some ten milliseconds to make
 _GZIP_WINDOW_BITS = 31  # zlib's way of asking for a gzip header, which it writes without a time
 
 
@@ -106,6 +107,13 @@ def stream_script(envelope: Envelope, events: Iterable[Event], failure: ApiError
     return _script(envelope.control, 200, headers, _gzip_steps(steps) if envelope.compresses else steps)
 
 
+def lines_script(envelope: Envelope, lines: Iterable[bytes]) -> Script:
+    """An answer in JSON lines, which are made as they are sent; `cut` counts lines."""
+    steps = _line_steps(lines, envelope.control)
+    headers = _headers(envelope, "application/x-jsonl")
+    return _script(envelope.control, 200, headers, _gzip_steps(steps) if envelope.compresses else steps)
+
+
 def _script(control: Control, status: int, headers: Mapping[str, str], steps: Iterable[Step]) -> Script:
     if control.drop:
         return Script(None, {}, [HangUp(control.reset)], control.slow_start_seconds)
@@ -133,6 +141,25 @@ def _body_steps(body: bytes, control: Control) -> Iterator[Step]:
         yield Chunk(body[middle:size])
     if size < len(body):
         yield HangUp(control.reset)
+
+
+def _line_steps(lines: Iterable[bytes], control: Control) -> Iterator[Step]:
+    waiting = bytearray()
+    stall_seconds = control.stall_seconds
+    for count, line in enumerate(lines):
+        if control.cut == count:
+            yield Chunk(bytes(waiting))
+            yield HangUp(control.reset)
+            return
+        waiting += line
+        if len(waiting) < LINES_BYTES and not control.pace_seconds and not stall_seconds:
+            continue
+        yield Chunk(bytes(waiting))
+        waiting.clear()
+        if wait_seconds := stall_seconds or control.pace_seconds:
+            yield Wait(wait_seconds)
+        stall_seconds = 0.0
+    yield Chunk(bytes(waiting))
 
 
 def _event_steps(events: Iterable[Event], last: Event, control: Control, line_end: str) -> Iterator[Step]:

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ferryman.simulator.app import create_app
+from ferryman.simulator.clock import Clock
 from ferryman.simulator.connection import connection_class
 from ferryman.simulator.recorder import Recorder
 from ferryman.simulator.settings import SimulatorSettings
@@ -68,6 +69,7 @@ class Server:
         self.host = host
         self.port = port
         self._recorder: Recorder | None = None
+        self._clock: Clock | None = None
         self._server: _Uvicorn | None = None
         self._thread: threading.Thread | None = None
 
@@ -95,6 +97,13 @@ class Server:
             raise RuntimeError("the simulator has not been started")
         return self._recorder
 
+    @property
+    def clock(self) -> Clock:
+        """By which its batches end and its files expire."""
+        if self._clock is None:
+            raise RuntimeError("the simulator has not been started")
+        return self._clock
+
     def start(self) -> None:
         """Listen, and return when connections are accepted.
 
@@ -105,7 +114,7 @@ class Server:
         listener = _listen(self.host, self.port)
         self.port = listener.getsockname()[1]
         ready = threading.Event()
-        self._recorder = app.state.recorder
+        self._recorder, self._clock = app.state.recorder, app.state.clock
         server = self._server = _Uvicorn(_config(app), grace_seconds=0)
         server.on_ready = ready.set
         self._thread = threading.Thread(

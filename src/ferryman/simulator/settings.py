@@ -43,6 +43,12 @@ class SimulatorSettings:
         always: Control keys that apply to every request, in the syntax of `x-simulator`.
         max_body_bytes: The most a request body may hold, before and after decoding. Anthropic's limit
             for Messages is 32 MB.
+        max_batch_bytes: The same for a batch; Anthropic's limit is 256 MB.
+        kept_batches: How many batches there are at most; a new one makes the oldest be forgotten.
+        kept_batch_bytes: How many bytes of requests, all batches together, are kept at most; likewise.
+        max_file_bytes: The most a file may hold. Anthropic's limit is 500 MB; this one keeps files in memory.
+        kept_files: How many files there are at most; one more is refused.
+        kept_file_bytes: How many bytes of files, all together, are kept at most; likewise.
         recorded_requests: How many requests the recorder keeps.
         recorded_bytes: How many bytes of bodies, all requests together, it keeps at most.
         recorded_response_bytes: How many bytes of each response body it keeps.
@@ -54,6 +60,12 @@ class SimulatorSettings:
     strict_models: bool = False
     always: str = ""
     max_body_bytes: int = 32 * 1024 * 1024
+    max_batch_bytes: int = 256 * 1024 * 1024
+    kept_batches: int = 10_000
+    kept_batch_bytes: int = 512 * 1024 * 1024
+    max_file_bytes: int = 32 * 1024 * 1024
+    kept_files: int = 10_000
+    kept_file_bytes: int = 256 * 1024 * 1024
     recorded_requests: int = 1_000
     recorded_bytes: int = 256 * 1024 * 1024
     recorded_response_bytes: int = 4 * 1024 * 1024

@@ -44,17 +44,42 @@ def iteration(prompt: PromptTokens, output_tokens: int) -> dict[str, Any]:
     return {"type": "message", **_prompt(prompt), "output_tokens": output_tokens}
 
 
-def split(usage: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide a usage into what message_start says and what message_delta says.
+def split(
+    usage: Mapping[str, Any], start: Mapping[str, Any] | None = None, deltas: int = 1
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Divide a usage into what message_start says and what each message_delta says.
 
     Together they say what a JSON answer says at once; `output_tokens` starts small and ends as given.
     A field of an unknown name stands in both.
+
+    Args:
+        usage: The whole.
+        start: What message_start says instead of its part of it.
+        deltas: How many message_delta there are. Each says what was used up to it; `output_tokens`
+            grows from one to the next, and what is known only at the end stands in the last.
     """
+    whole = {name: value for name, value in usage.items() if name not in _START_ONLY}
+    early = {name: value for name, value in whole.items() if name not in _DELTA_ONLY}
+    output_tokens = usage.get("output_tokens")
+    grown = [
+        {**early, "output_tokens": output_tokens * step // deltas}
+        if isinstance(output_tokens, int)
+        else early
+        for step in range(1, deltas)
+    ]
+    return dict(_start(usage) if start is None else start), [*grown, whole]
+
+
+def in_batch(usage: Mapping[str, Any], *, is_dictated: bool) -> dict[str, Any]:
+    """The same usage as a batch reports it; a dictated one keeps the tier that it names."""
+    return {"service_tier": "batch", **usage} if is_dictated else {**usage, "service_tier": "batch"}
+
+
+def _start(usage: Mapping[str, Any]) -> dict[str, Any]:
     start = {name: value for name, value in usage.items() if name not in _DELTA_ONLY}
     if isinstance(usage.get("output_tokens"), int):
         start["output_tokens"] = min(START_OUTPUT_TOKENS, usage["output_tokens"])
-    delta = {name: value for name, value in usage.items() if name not in _START_ONLY}
-    return start, delta
+    return start
 
 
 def _prompt(prompt: PromptTokens) -> dict[str, Any]:
