@@ -20,6 +20,9 @@ ERRORS = (400, 429, 500, 529)
 PAUSE_SECONDS = 0.03
 ANSWER_SECONDS = 20.0
 UPLOAD = b"x" * 300_000
+NOTES = json.dumps({"notes": "x" * 8_000})
+"""Goes into both records of an exchange, so that a segment of the journal is full after 1,000 exchanges."""
+
 BODY = json.dumps({"model": "claude-test", "max_tokens": 9, "messages": []}).encode()
 STREAMED = BODY[:-1] + b', "stream": true}'
 
@@ -146,7 +149,10 @@ class Clients:
         }.get(kind, f"stream {dice.randrange(1, 60)}")  # fmt: skip
         path = "/v1/files" if kind == "upload" else "/v1/messages"
         body = UPLOAD if kind == "upload" else STREAMED if kind in {"stream", "abort"} else BODY
-        headers = {SESSION: session, "x-do": do, "content-type": "application/json"}
+        headers = {
+            SESSION: session, "x-do": do, "content-type": "application/json",
+            "x-ferryman-spend-logs-metadata": NOTES,
+        }  # fmt: skip
         question = Question(kind, session, asked, time.monotonic())
         connection.request("POST", path, body, headers)
         if kind == "leave":
