@@ -42,7 +42,7 @@ def _prove(arguments: argparse.Namespace) -> int:
         case "outage":
             from proofs import outage  # noqa: PLC0415
 
-            code = outage.prove(arguments.seconds, arguments.way or list(outage.WAYS))
+            code = outage.prove(arguments.seconds, arguments.way or [*outage.WAYS, outage.LOSES_ANSWERS])
         case "full":
             from proofs import full  # noqa: PLC0415
 
@@ -81,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Send large bodies both ways through a gateway, and measure its memory.",
     )
     part.add_argument("--megabytes", type=int, default=500, metavar="N", help="each way; default 500")
+    _add_proofs_of_the_ledger(proofs)
+    return parser
+
+
+def _add_proofs_of_the_ledger(proofs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     part = proofs.add_parser(
         "kill9",
         help="nothing is lost or doubled, whichever process is killed",
@@ -98,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     part.add_argument("--seconds", type=float, default=60, metavar="N", help="each time; default 60")
     part.add_argument(
-        "--way", action="append", choices=("stop", "kill", "hang"), help="only this; may be repeated"
+        "--way",
+        action="append",
+        choices=("stop", "kill", "hang", "lose-answers"),
+        help="only this; may be repeated",
     )
     part = proofs.add_parser(
         "full",
@@ -111,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
         "--disk", action="store_true",
         help="fill a small file system, which takes root to make; default: limit the workers' files",
     )  # fmt: skip
-    return parser
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from proofs.kill9.check import Check, Ledger, conclude
 from proofs.kill9.client import Clients
 from proofs.kill9.family import Family
 from proofs.kill9.upstream import Upstream
+from proofs.lost_answers import LostAnswers
 from proofs.soak.process import Failed
 
 THREADS = 8
@@ -64,12 +65,17 @@ class Server(Protocol):
         """Let it answer again."""
 
 
-WAYS: dict[str, tuple[Callable[[Server], None], Callable[[Server], None]]] = {
+Change = tuple[Callable[[Server], None], Callable[[Server], None]]
+
+WAYS: dict[str, Change] = {
     "stop": (lambda server: server.stop("immediate"), lambda server: server.start()),
     "kill": (lambda server: server.kill(), lambda server: server.start()),
     "hang": (lambda server: server.hang(), lambda server: server.go_on()),
 }
 """How the database goes, and comes back."""
+
+LOSES_ANSWERS = "lose-answers"
+"""The database stays, but answers to commits do not arrive: what is sent again is there already."""
 
 
 class Asked(NamedTuple):
@@ -146,14 +152,24 @@ class Told(NamedTuple):
 
 def prove(seconds: float, ways: list[str]) -> int:
     """Take the database away for `seconds`, in each of `ways`, and tell what came of it; the exit code."""
+    away = [way for way in ways if way != LOSES_ANSWERS]
+    codes = [_prove(seconds, some) for some in (away, [LOSES_ANSWERS] if away != ways else []) if some]
+    return max(codes)
+
+
+def _prove(seconds: float, ways: list[str]) -> int:
     from tests.support.postgres import Server  # noqa: PLC0415  # needs PostgreSQL's own programs
 
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ferryman-outage-")))
         server = stack.enter_context(Server())
-        url = server.database()
+        url = way_url = server.database()
+        line = None
+        if ways == [LOSES_ANSWERS]:
+            line = stack.enter_context(LostAnswers(directory, server.directory))
+            way_url = url.replace(str(server.directory), str(directory))
         upstream = stack.enter_context(Upstream())
-        family = stack.enter_context(Family(directory, upstream.url, url, master_key=MASTER_KEY))
+        family = stack.enter_context(Family(directory, upstream.url, way_url, master_key=MASTER_KEY))
         clients, reader = Clients(lambda: family.port, THREADS), Reader(family.port)
         problems: list[str] = []
         outages: list[Told] = []
@@ -161,7 +177,8 @@ def prove(seconds: float, ways: list[str]) -> int:
         reader.start()
         try:
             for way in ways:
-                outages.append(_outage(way, server, seconds, reader))  # noqa: PERF401  # those before a failure count
+                change = WAYS[way] if line is None else (lambda _: line.arm(True), lambda _: line.arm(False))
+                outages.append(_outage(way, change, server, seconds, reader))
         except Failed as error:
             problems.append(str(error))
         finally:
@@ -170,15 +187,19 @@ def prove(seconds: float, ways: list[str]) -> int:
         ledger, check, wrong = conclude(family, clients, upstream, database(Settings(database_url=url)))
         problems += [*wrong, *family.troubles(), *_failures(clients)]
         problems += [problem for told in outages for problem in _answers(told, reader.asked)]
+        if line is not None and not line.lost:
+            problems.append("no answer was lost")
         _print_tables(outages, clients, reader, ledger, check)
+        if line is not None:
+            print(f"commits whose answer was lost: {line.lost}")
     for problem in problems:
         print(f"WRONG: {problem}")
     print("nothing failed, nothing lost, nothing doubled" if not problems else f"{len(problems)} wrong")
     return 1 if problems else 0
 
 
-def _outage(way: str, server: Server, seconds: float, reader: Reader) -> Told:
-    take, bring = WAYS[way]
+def _outage(way: str, change: Change, server: Server, seconds: float, reader: Reader) -> Told:
+    take, bring = change
     time.sleep(QUIET_SECONDS)
     began = time.monotonic()
     take(server)
@@ -215,7 +236,7 @@ def _answers(told: Told, asked: list[Asked]) -> list[str]:
         for one in within
         if one.status != 200 and not (one.status == 503 and one.told.startswith(refusal))
     ]
-    waited = told.way == "hang" and told.away_seconds < PATIENCE_SECONDS
+    waited = told.way == LOSES_ANSWERS or (told.way == "hang" and told.away_seconds < PATIENCE_SECONDS)
     if not waited and not any(one.status == 503 for one in within):
         problems.append(f"{told.way}: nobody was told that the database is away")
     slowest = max((one.seconds for one in within), default=0.0)

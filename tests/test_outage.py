@@ -20,6 +20,11 @@ def test_stopped_and_killed_postgresql_fails_no_request_and_loses_nothing() -> N
     assert "nothing failed, nothing lost, nothing doubled" in output
 
 
+def test_commits_whose_answers_are_lost_double_nothing() -> None:
+    output = prove("outage", "--seconds", "3", "--way", "lose-answers")
+    assert "nothing failed, nothing lost, nothing doubled" in output
+
+
 def test_hanging_postgresql_fails_no_request_and_is_told_within_a_bound() -> None:
     output = prove("outage", "--seconds", "14", "--way", "hang")
     assert "nothing failed, nothing lost, nothing doubled" in output

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ferryman.ledger.files import segment_numbers
+from proofs.lost_answers import LostAnswers
 from proofs.soak.process import START_SECONDS, Failed, children_of, clean_environment
 
 WORKERS = 2
@@ -179,17 +180,22 @@ class Killer:
         killed: how often, by the kind of process.
     """
 
-    def __init__(self, family: Family, database: Database | None) -> None:
-        """Kill in `family`, and `database` if it is ours to kill."""
+    def __init__(
+        self, family: Family, database: Database | None = None, line: LostAnswers | None = None
+    ) -> None:
+        """Kill in `family`, and `database` if it is ours to kill; `line` is the way from one to the other."""
         self.killed: Counter[str] = Counter()
         self._family = family
         self._database = database
+        self._line = line
 
     def round(self, dice: random.Random) -> list[str]:
         """Each of what can be killed once, in any order; of the workers one."""
         names = ["control", "supervisor", "everything", f"worker {dice.randint(1, WORKERS)}"]
         if self._database is not None:
             names.append("database")
+        if self._line is not None:
+            names.append("control behind a commit")
         dice.shuffle(names)
         return names
 
@@ -199,7 +205,10 @@ class Killer:
         Raises:
             Failed: it does not come back.
         """
-        self.killed[name.partition(" ")[0]] += 1
+        self.killed["worker" if name.startswith("worker") else name] += 1
+        if name == "control behind a commit" and self._line is not None:
+            self._line.lose_one(START_SECONDS)  # it waits a second before it looks again
+            name = "control"
         if name == "database" and self._database is not None:
             self._database.kill()
             self._database.start()

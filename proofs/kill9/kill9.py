@@ -14,6 +14,7 @@ from proofs.kill9.check import Check, Ledger, conclude
 from proofs.kill9.client import Clients
 from proofs.kill9.family import Database, Family, Killer
 from proofs.kill9.upstream import Upstream
+from proofs.lost_answers import LostAnswers
 from proofs.soak.process import Failed
 
 THREADS = 8
@@ -25,22 +26,26 @@ def prove(rounds: int, kind: str, database_url: str | None = None) -> int:
     """Kill `rounds` times and tell what came of it; the exit code.
 
     Args:
-        rounds: as many each for workers, control plane, supervisor, all of them at once, and the
-            database's server if it is our own.
+        rounds: as many each for workers, control plane, supervisor and all of them at once; and if the
+            database's server is our own for it, and for the control plane where a commit is just done.
         kind: `sqlite` or `postgresql`.
         database_url: an empty database of PostgreSQL; without it a server is made, used and removed.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ferryman-kill9-")))
         server: Database | None = None
+        line: LostAnswers | None = None
+        way_url = database_url
         if kind == "postgresql" and database_url is None:
             from tests.support.postgres import Server  # noqa: PLC0415  # needs PostgreSQL's own programs
 
             own = server = stack.enter_context(Server())
             database_url = own.database()
+            line = stack.enter_context(LostAnswers(directory, own.directory))
+            way_url = database_url.replace(str(own.directory), str(directory))
         upstream = stack.enter_context(Upstream())
-        family = stack.enter_context(Family(directory, upstream.url, database_url))
-        killer = Killer(family, server)
+        family = stack.enter_context(Family(directory, upstream.url, way_url))
+        killer = Killer(family, server, line)
         began = time.monotonic()
         clients = Clients(lambda: family.port, THREADS)
         problems = []

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ferryman.settings import Settings
 from ferryman.settings_store import database
-from ferryman.store.engine import open_engines
+from ferryman.store.engine import CACHE_KIBIBYTES, open_engines
 from ferryman.tasks import TaskOwner
 from proofs.soak.client import Client
 from proofs.soak.kinds import WEIGHTS, Kind
@@ -33,6 +33,10 @@ leak lie within 2 MB of each other (freed blocks of large bodies between those i
 
 SHORT_GROWTH_BYTES = 10_000_000
 """The same below five minutes: the allocator still collects the largest bodies that it has seen at once."""
+
+CACHE_BYTES = CACHE_KIBIBYTES * 1024
+"""What the control plane may gain beside: SQLite fills its cache with the pages that it writes. Measured, it
+is full after 60,000 entries, and from there on memory stands still."""
 
 SETTINGS = {
     "client_idle_seconds": 5, "client_read_timeout_seconds": 2, "client_stall_timeout_seconds": 3,
@@ -185,11 +189,12 @@ def prove(seconds: float) -> int:
             problems.append(f"{entries} entries in the ledger for {gateway.log.lines} log lines")
         if names := more_than(soak.idle_files, files):
             problems.append(f"open files of {names}: {files}; {soak.idle_files} before the load")
+        bounds = dict.fromkeys(growth, allowed) | {"control": allowed + CACHE_BYTES}
         problems += [
             f"{name}: {growth[name] / 1e6:.1f} MB more memory than after the first fifth"
-            for name in more_than(dict.fromkeys(growth, allowed), growth)
+            for name in more_than(bounds, growth)
         ]
-        _print_table(soak, growth, allowed, files, entries)
+        _print_table(soak, growth, bounds, files, entries)
     for problem in problems:
         print(f"WRONG: {problem}")
     print("nothing wrong" if not problems else f"{len(problems)} wrong")
@@ -197,7 +202,7 @@ def prove(seconds: float) -> int:
 
 
 def _print_table(
-    soak: Soak, growth: dict[str, int], allowed: int, files: dict[str, int], entries: int
+    soak: Soak, growth: dict[str, int], bounds: dict[str, int], files: dict[str, int], entries: int
 ) -> None:
     log, samples = soak.gateway.log, soak.samples
     rows = [
@@ -211,7 +216,8 @@ def _print_table(
         ("memory, first (MB)", lambda name: samples[0].resident_bytes[name] / 1e6),
         ("memory, last (MB)", lambda name: samples[-1].resident_bytes[name] / 1e6),
         ("memory, most (MB)", lambda name: max(one.resident_bytes[name] for one in samples) / 1e6),
-        (f"memory, growth (at most {allowed / 1e6:.0f} MB)", lambda name: growth[name] / 1e6),
+        ("memory, growth (MB)", lambda name: growth[name] / 1e6),
+        ("memory, growth allowed (MB)", lambda name: bounds[name] / 1e6),
         ("open files, most", lambda name: max(one.open_files[name] for one in samples)),
         ("open files, before", lambda name: soak.idle_files[name]),
         ("open files, after", lambda name: files[name]),

@@ -25,16 +25,20 @@ server takes some of what was committed: whoever needs it has to ask for it."""
 
 
 class Server:
-    """A server on a Unix socket, in a directory of its own. Needs Debian's package `postgresql`."""
+    """A server on a Unix socket, in a directory of its own. Needs Debian's package `postgresql`.
+
+    Attributes:
+        directory: of the socket too.
+    """
 
     def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="ferryman-pg-", dir="/tmp"))
-        self._data = self._directory / "data"
+        self.directory = Path(tempfile.mkdtemp(prefix="ferryman-pg-", dir="/tmp"))
+        self._data = self.directory / "data"
         self._made = 0
 
     def __enter__(self) -> Self:
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(self._directory, "postgres")
+            shutil.chown(self.directory, "postgres")
         self._run("initdb", "-D", str(self._data), "-U", "ferryman", "-A", "trust", "-E", "UTF8", "-N")
         self.start()
         return self
@@ -44,12 +48,12 @@ class Server:
     ) -> None:
         with contextlib.suppress(FileNotFoundError):  # it is stopped
             self.stop()
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self.directory)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = " ".join([*FAST, "-k", str(self._directory), "-c", "listen_addresses=''"])
-        log = str(self._directory / "log")
+        options = " ".join([*FAST, "-k", str(self.directory), "-c", "listen_addresses=''"])
+        log = str(self.directory / "log")
         self._run("pg_ctl", "-D", str(self._data), "-l", log, "-o", options, "-w", "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -69,7 +73,7 @@ class Server:
             time.sleep(POLL_SECONDS)
         # The next one takes these for those of a server as long as nobody has reaped the dead process.
         (self._data / "postmaster.pid").unlink()
-        for lock in self._directory.glob(".s.PGSQL.*.lock"):
+        for lock in self.directory.glob(".s.PGSQL.*.lock"):
             lock.unlink()
 
     def hang(self) -> None:
@@ -98,7 +102,7 @@ class Server:
 
     def url(self, name: str) -> str:
         """The URL of the database `name`."""
-        return f"postgresql://ferryman@/{name}?host={self._directory}"
+        return f"postgresql://ferryman@/{name}?host={self.directory}"
 
     def database(self) -> str:
         """The URL of a new, empty database."""
