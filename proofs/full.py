@@ -28,6 +28,9 @@ QUIET_SECONDS = 2.0
 NOTICED_SECONDS = 2.0
 """Until every worker has tried to write, and until it has tried again: it does once a second."""
 
+NOTES = "{}"
+"""Short ones: what ends without room waits in memory, and what is refused is as much of it as all else."""
+
 LEFT_BYTES = 1_000
 """Of room for a worker's journal, so that a record is torn where it ends."""
 
@@ -150,7 +153,7 @@ def prove(seconds: float, on_ledger_failure: str, *, on_a_disk: bool) -> int:
         family = stack.enter_context(
             Family(directory, upstream.url, None, on_ledger_failure=on_ledger_failure)
         )
-        clients, watcher = Clients(lambda: family.port, THREADS), Watcher(family.port)
+        clients, watcher = Clients(lambda: family.port, THREADS, notes=NOTES), Watcher(family.port)
         clients.start()
         watcher.start()
         try:

@@ -79,7 +79,7 @@ class Clients:
         broken: what a client cannot have seen, whatever is killed.
     """
 
-    def __init__(self, port: Callable[[], int], threads: int) -> None:
+    def __init__(self, port: Callable[[], int], threads: int, *, notes: str = NOTES) -> None:
         self.answers: list[Answer] = []
         self.sent: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
@@ -87,6 +87,7 @@ class Clients:
         self.sessions: set[str] = set()
         self.broken: list[str] = []
         self._port = port
+        self._notes = notes
         self._numbers = itertools.count(1)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -151,7 +152,7 @@ class Clients:
         body = UPLOAD if kind == "upload" else STREAMED if kind in {"stream", "abort"} else BODY
         headers = {
             SESSION: session, "x-do": do, "content-type": "application/json",
-            "x-ferryman-spend-logs-metadata": NOTES,
+            "x-ferryman-spend-logs-metadata": self._notes,
         }  # fmt: skip
         question = Question(kind, session, asked, time.monotonic())
         connection.request("POST", path, body, headers)
