@@ -24,6 +24,8 @@ WORKERS = 2
 STOP_SECONDS = 40.0
 SETTLE_SECONDS = 30.0
 POLL_SECONDS = 0.02
+OF_THE_KILLED = ("process ended", "whose settings did not come")
+"""Messages about processes that were killed: of the supervisor, or of a child that it had just started."""
 
 
 class Family:
@@ -150,7 +152,9 @@ class Family:
         """Messages that tell of a failure, other than that a process was killed."""
         records = [record for path in self._messages for record in records_of(path)]
         found = [
-            one for one in records if one.get("level") == "error" and one.get("event") != "process ended"
+            one
+            for one in records
+            if one.get("level") == "error" and not str(one.get("event")).endswith(OF_THE_KILLED)
         ]
         return [json.dumps(one)[:1000] for one in found[:20]]
 
