@@ -13,24 +13,43 @@ from proofs import fuzz
 def main() -> int:
     """Prove what the command line names; the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that our processes end with us
-    arguments = _parser().parse_args()
     try:
-        if arguments.proof == "fuzz":
-            return fuzz.fuzz(arguments.target or list(fuzz.TARGETS), arguments.seconds, keep=arguments.keep)
-        if arguments.proof == "replay":
-            return fuzz.replay(arguments.target, arguments.file)
-        # Not needed by the fuzzer, whose environment has less in it.
-        from proofs.soak import bodies, soak  # noqa: PLC0415
-
-        if arguments.proof == "bodies":
-            return bodies.prove(arguments.megabytes * 1_000_000)
-        if arguments.proof == "kill9":
-            from proofs.kill9 import kill9  # noqa: PLC0415  # the same
-
-            return kill9.prove(arguments.rounds, arguments.database, arguments.database_url)
-        return soak.prove(arguments.minutes * 60)
+        return _prove(_parser().parse_args())
     except KeyboardInterrupt:
         return 130
+
+
+def _prove(arguments: argparse.Namespace) -> int:
+    code = 2
+    match str(arguments.proof):
+        case "fuzz":
+            code = fuzz.fuzz(arguments.target or list(fuzz.TARGETS), arguments.seconds, keep=arguments.keep)
+        case "replay":
+            code = fuzz.replay(arguments.target, arguments.file)
+        # The others need what is not in the fuzzer's environment.
+        case "soak":
+            from proofs.soak import soak  # noqa: PLC0415
+
+            code = soak.prove(arguments.minutes * 60)
+        case "bodies":
+            from proofs.soak import bodies  # noqa: PLC0415
+
+            code = bodies.prove(arguments.megabytes * 1_000_000)
+        case "kill9":
+            from proofs.kill9 import kill9  # noqa: PLC0415
+
+            code = kill9.prove(arguments.rounds, arguments.database, arguments.database_url)
+        case "outage":
+            from proofs import outage  # noqa: PLC0415
+
+            code = outage.prove(arguments.seconds, arguments.way or [*outage.WAYS, outage.LOSES_ANSWERS])
+        case "full":
+            from proofs import full  # noqa: PLC0415
+
+            code = full.prove(arguments.seconds, arguments.on_ledger_failure, on_a_disk=arguments.disk)
+        case _:  # argparse knows no other
+            pass
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,9 +81,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Send large bodies both ways through a gateway, and measure its memory.",
     )
     part.add_argument("--megabytes", type=int, default=500, metavar="N", help="each way; default 500")
+    _add_proofs_of_the_ledger(proofs)
+    return parser
+
+
+def _add_proofs_of_the_ledger(proofs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     part = proofs.add_parser(
         "kill9",
-        help="nothing is lost or counted twice, whichever process is killed",
+        help="nothing is lost or doubled, whichever process is killed",
         description="Kill processes of a gateway under load, and compare its ledger with what was seen.",
     )
     part.add_argument("--rounds", type=int, default=100, metavar="N", help="one process each; default 100")
@@ -72,7 +96,29 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument(
         "--database-url", metavar="URL", help="an empty one of PostgreSQL; default: a server of its own"
     )
-    return parser
+    part = proofs.add_parser(
+        "outage",
+        help="nothing fails, is lost or doubled while PostgreSQL is away",
+        description="Take PostgreSQL away from a gateway under load, and bring it back.",
+    )
+    part.add_argument("--seconds", type=float, default=60, metavar="N", help="each time; default 60")
+    part.add_argument(
+        "--way",
+        action="append",
+        choices=("stop", "kill", "hang", "lose-answers"),
+        help="only this; may be repeated",
+    )
+    part = proofs.add_parser(
+        "full",
+        help="no room for the journal: requests are refused or pass, and nothing is lost",
+        description="Take the room for the journals away from a gateway under load, and give it back.",
+    )
+    part.add_argument("--seconds", type=float, default=10, metavar="N", help="without room; default 10")
+    part.add_argument("--on-ledger-failure", choices=("refuse", "allow"), default="refuse")
+    part.add_argument(
+        "--disk", action="store_true",
+        help="fill a small file system, which takes root to make; default: limit the workers' files",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -113,6 +113,40 @@ def test_segments_are_deleted_once_they_are_stored(office: Office) -> None:
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
+def test_what_is_deleted_survives_a_power_cut_in_the_database(
+    dead: bool, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself syncs its write-ahead log only now and then."""
+    sizes: list[int] = []  # of the write-ahead log, as often as it was synced
+    segments: list[int] = []  # that there were then
+    fsync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.name == "test.db-wal":
+            sizes.append(path.stat().st_size)
+            segments.append(len(segment_numbers(writer.directory)))
+        fsync(descriptor)
+
+    writer, bookkeeper = office.writer(segment_bytes=4096), office.bookkeeper()
+    for number in range(100):
+        writer.closed(entry(number))
+    if dead:
+        kill(writer)
+    before = len(segment_numbers(writer.directory))
+    monkeypatch.setattr(os, "fsync", watch)
+    bookkeeper.work()
+    assert segments[0] == before, "it was synced before anything was deleted"
+    wal = Path(f"{office.url.removeprefix('sqlite:///')}-wal")
+    if dead:
+        assert not writer.directory.exists()
+        assert segments[-1] == 1, "and once more before the last segment"
+    else:
+        assert sizes[-1] == wal.stat().st_size, "with all that was stored"
+        writer.close()
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
 def test_crash_between_storing_and_deleting_doubles_nothing(
     dead: bool, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

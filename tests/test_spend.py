@@ -19,6 +19,7 @@ from ferryman.control.app import create_app
 from ferryman.control.spend import MAX_WAITING, THREADS, routes
 from ferryman.control.spend_query import LIST_PARAMETERS, MAX_LISTED, NOT_BUILT, PAGE_PARAMETERS
 from ferryman.control.spend_row import row_of
+from ferryman.errors import StoreUnavailable
 from ferryman.model import CacheCreation, Ended, Entry, Usage
 from ferryman.store.read import Filter, Page, Reader
 from ferryman.store.store import Store
@@ -273,12 +274,14 @@ class SlowReader(Reader):
     def __init__(self) -> None:
         self.let = threading.Event()
         self.most = 0
+        self.asked = 0
         self._now = 0
         self._lock = threading.Lock()
 
     def page(self, *_: Any, **__: Any) -> Page:
         with self._lock:
             self._now += 1
+            self.asked += 1
             self.most = max(self.most, self._now)
         self.let.wait(10)
         with self._lock:
@@ -292,6 +295,19 @@ def test_reports_have_few_threads_and_beyond_a_bound_are_refused() -> None:
     statuses = [response.status_code for response in answers(reader, "/spend/logs", MAX_WAITING + 3)]
     assert sorted(statuses) == [200] * MAX_WAITING + [529] * 3
     assert reader.most == THREADS
+
+
+def test_reports_that_waited_behind_one_that_found_the_database_away_are_told_so_at_once() -> None:
+    class Away(SlowReader):
+        def page(self, *words: Any, **named: Any) -> Page:
+            super().page(*words, **named)
+            raise StoreUnavailable("it hangs")
+
+    reader = Away()
+    threading.Timer(0.3, reader.let.set).start()
+    found = answers(reader, "/spend/logs", MAX_WAITING)
+    assert {response.status_code for response in found} == {503}
+    assert reader.asked == THREADS, "none of the others tried again by itself"
 
 
 def test_failures_are_those_of_the_filter(one: Store) -> None:

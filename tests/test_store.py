@@ -336,23 +336,6 @@ def test_database_of_a_newer_version_is_refused(store: Store) -> None:
         store.migrate()
 
 
-def test_database_that_is_away_is_told_from_a_fault(server: Server, tmp_path: Path) -> None:
-    with closing(opened(server.database())) as store:
-        store.migrate()
-        server.stop()
-        with pytest.raises(StoreUnavailable):
-            store.write.insert_entries([entry(1)])
-        server.start()
-        assert store.write.insert_entries([entry(1)]) == 1
-    with closing(opened(sqlite_url(tmp_path))) as store:
-        store.migrate()
-        (tmp_path / "test.db").unlink()
-        store.close()
-        (tmp_path / "test.db").mkdir()
-        with pytest.raises(StoreUnavailable):
-            store.write.insert_entries([entry(1)])
-
-
 def test_password_is_in_no_repr() -> None:
     with closing(opened("postgresql://me:do-not-tell@localhost/name")) as store:
         assert "do-not-tell" not in repr(store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
@@ -12,7 +12,9 @@ from ferryman.settings_store import Postgres, SqliteFile
 from ferryman.store import schema
 from ferryman.store.engine import open_engines
 from proofs.kill9.client import Answer, Clients
+from proofs.kill9.family import Family
 from proofs.kill9.upstream import Upstream
+from proofs.soak.process import Failed
 
 SHOWN = 5
 
@@ -53,6 +55,12 @@ class Check:
         self._reached(upstream)
         self._entries(clients, upstream)
         self._sums()
+
+    def print_table(self) -> None:
+        """Print what was looked at."""
+        print(f"\n{'':<52} {'seen':>7} {'wrong':>6}")
+        for what, seen, wrong in self.table:
+            print(f"{what:<52} {seen:>7} {wrong:>6}")
 
     def _look(self, what: str, things: list[Any], wrong: Callable[[Any], object]) -> None:
         bad = [thing for thing in things if wrong(thing)]
@@ -122,3 +130,25 @@ class Check:
             total = len(rows) if name == "requests" else sum(row[column] or 0 for row in rows)
             kept = self._ledger.sums[name]
             self._look(f"roll-ups: {name}", [(total, kept)], lambda pair: pair[0] != pair[1])
+
+
+class Verdict(NamedTuple):
+    """What came of a proof: `problems` is empty if it holds."""
+
+    ledger: Ledger
+    check: Check
+    problems: list[str]
+
+
+def conclude(family: Family, clients: Clients, upstream: Upstream, target: SqliteFile | Postgres) -> Verdict:
+    """Let the gateway store what it has and end, and hold the ledger at `target` against what was seen."""
+    problems = []
+    try:
+        family.stop()
+    except Failed as error:
+        problems.append(str(error))
+    if left := family.open_journals():
+        problems.append(f"journals left after the end: {left}")
+    ledger = Ledger(target)
+    check = Check(ledger, clients, upstream)
+    return Verdict(ledger, check, [*problems, *clients.broken, *check.wrong])

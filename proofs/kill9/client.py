@@ -15,21 +15,41 @@ from typing import NamedTuple
 
 from proofs.kill9.upstream import SESSION
 
-WEIGHTS = {"json": 5, "stream": 5, "abort": 3, "leave": 1, "upload": 2}
+WEIGHTS = {"json": 5, "stream": 5, "abort": 3, "leave": 1, "upload": 2, "error": 2}
+ERRORS = (400, 429, 500, 529)
 PAUSE_SECONDS = 0.03
 ANSWER_SECONDS = 20.0
 UPLOAD = b"x" * 300_000
+NOTES = json.dumps({"notes": "x" * 8_000})
+"""Goes into both records of an exchange, so that a segment of the journal is full after 1,000 exchanges."""
+
 BODY = json.dumps({"model": "claude-test", "max_tokens": 9, "messages": []}).encode()
 STREAMED = BODY[:-1] + b', "stream": true}'
 
-_INPUT = re.compile(rb'"input_tokens": (\d+)')
+_INPUT = re.compile(rb'"input_tokens": (\d+)\D')  # not a part of the number, where an answer was left
+_UPSTREAM_ID = re.compile(r"req_\d+")
 _OUTPUT = re.compile(rb'"output_tokens": (\d+)')
+
+
+class Question(NamedTuple):
+    """One request.
+
+    Attributes:
+        asked: the status that the upstream was asked for.
+        began: when the request was sent, on the monotonic clock.
+    """
+
+    kind: str
+    session: str
+    asked: int
+    began: float
 
 
 class Answer(NamedTuple):
     """What a client has seen of one answer, from its head on.
 
     Attributes:
+        kind, session, asked, began: of the request.
         id: `x-ferryman-request-id`.
         upstream_id: `request-id`, `None` for an answer of the gateway's own.
         input_tokens, output_tokens: as far as they were told.
@@ -38,6 +58,8 @@ class Answer(NamedTuple):
 
     kind: str
     session: str
+    asked: int
+    began: float
     id: str
     upstream_id: str | None
     status: int
@@ -53,16 +75,19 @@ class Clients:
         answers: every answer of which a head has come.
         sent: requests by their kind.
         cut: requests whose answer did not come, or not to its end, through no wish of the client.
+        slowest_seconds: until an answer began; the upstream waits 0.2 s at most.
         broken: what a client cannot have seen, whatever is killed.
     """
 
-    def __init__(self, port: Callable[[], int], threads: int) -> None:
+    def __init__(self, port: Callable[[], int], threads: int, *, notes: str = NOTES) -> None:
         self.answers: list[Answer] = []
         self.sent: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
+        self.slowest_seconds = 0.0
         self.sessions: set[str] = set()
         self.broken: list[str] = []
         self._port = port
+        self._notes = notes
         self._numbers = itertools.count(1)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -118,17 +143,24 @@ class Clients:
         self, connection: http.client.HTTPConnection, kind: str, session: str, dice: random.Random
     ) -> bool:
         """Make one request; whether the connection can be used again."""
-        do = {"json": f"json {dice.random() * 0.2:.3f}", "leave": "json 0.15", "upload": "sink"}.get(
-            kind, f"stream {dice.randrange(1, 60)}"
-        )
+        asked = dice.choice(ERRORS) if kind == "error" else 200
+        do = {
+            "json": f"json {dice.random() * 0.2:.3f}", "leave": "json 0.15", "upload": "sink",
+            "error": f"error {asked}",
+        }.get(kind, f"stream {dice.randrange(1, 60)}")  # fmt: skip
         path = "/v1/files" if kind == "upload" else "/v1/messages"
         body = UPLOAD if kind == "upload" else STREAMED if kind in {"stream", "abort"} else BODY
-        headers = {SESSION: session, "x-do": do, "content-type": "application/json"}
+        headers = {
+            SESSION: session, "x-do": do, "content-type": "application/json",
+            "x-ferryman-spend-logs-metadata": self._notes,
+        }  # fmt: skip
+        question = Question(kind, session, asked, time.monotonic())
         connection.request("POST", path, body, headers)
         if kind == "leave":
             time.sleep(dice.random() * 0.1)
             return False
         response = connection.getresponse()
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - question.began)
         data, whole = b"", False
         try:
             if kind == "abort":
@@ -139,21 +171,22 @@ class Clients:
             data = error.partial
             raise
         finally:
-            self._note(kind, session, response, data, whole=whole)
+            self._note(question, response, data, whole=whole)
         return whole
 
     def _note(
-        self, kind: str, session: str, response: http.client.HTTPResponse, data: bytes, *, whole: bool
+        self, question: Question, response: http.client.HTTPResponse, data: bytes, *, whole: bool
     ) -> None:
+        told = question.kind != "upload" and response.status == 200
+        upstream_id = response.headers["request-id"]
         read, written = _INPUT.findall(data), _OUTPUT.findall(data)
         answer = Answer(
-            kind,
-            session,
+            *question,
             response.headers["x-ferryman-request-id"],
-            response.headers["request-id"] if response.status == 200 else None,
+            upstream_id if upstream_id is not None and _UPSTREAM_ID.fullmatch(upstream_id) else None,
             response.status,
-            int(read[0]) if read and kind != "upload" and response.status == 200 else None,
-            int(written[-1]) if written and whole and kind != "upload" else None,
+            int(read[0]) if read and told else None,
+            int(written[-1]) if written and whole and told else None,
             whole,
         )
         with self._lock:

@@ -5,35 +5,40 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from ferryman.ledger.files import segment_numbers
-from proofs.soak.process import START_SECONDS, Failed, clean_environment
+from proofs.lost_answers import LostAnswers
+from proofs.soak.process import START_SECONDS, Failed, children_of, clean_environment
 
 WORKERS = 2
 STOP_SECONDS = 40.0
 SETTLE_SECONDS = 30.0
 POLL_SECONDS = 0.02
+OF_THE_KILLED = ("process ended", "whose settings did not come")
+"""Messages about processes that were killed: of the supervisor, or of a child that it had just started."""
 
 
 class Family:
     """The gateway, started again on the same data wherever it is killed as a whole."""
 
-    def __init__(self, directory: Path, upstream_url: str, database_url: str | None) -> None:
+    def __init__(self, directory: Path, upstream_url: str, database_url: str | None, **more: object) -> None:
         self.port = 0
         self.starts = 0
         self.journals = directory / "data" / "journal"
         self._directory = directory
         self._messages: list[Path] = []
         self._seen: set[int] = set()
-        settings = {
+        settings = {name.upper(): str(value) for name, value in more.items()} | {
             "PORT": "0", "UPSTREAM_URL": upstream_url, "ANTHROPIC_API_KEY": "sk-ant-proof",
             "LOG_FORMAT": "json", "WORKERS": str(WORKERS),
             "DATA_DIR": str(directory / "data"), "RUNTIME_DIRECTORY": str(directory / "run"),
@@ -86,21 +91,21 @@ class Family:
 
     def children(self) -> dict[str, int]:
         """The processes that run now, by name: `control`, `worker 1`."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and _parent(entry) == self._process.pid:
-                with contextlib.suppress(OSError):
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if len(words) > 2 and words[-2].startswith((b"control", b"worker")):
-                        found[words[-2].decode()] = int(entry.name)
+        found = children_of(self._process.pid)
         self._seen |= set(found.values())
         return found
 
     def kill(self, name: str) -> bool:
-        """Kill the process `name`, if it runs; `supervisor` is the parent of the others."""
-        if name == "supervisor":
-            self.children()
+        """Kill the process `name`, if it runs; `supervisor` is the parent of the others, which end then.
+
+        With `everything` they are not left the time to do so.
+        """
+        if name in {"supervisor", "everything"}:
+            children = self.children()
             self._process.kill()
+            for child in children.values() if name == "everything" else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
             self._process.wait(STOP_SECONDS)
             return True
         pid = self.children().get(name)
@@ -147,7 +152,9 @@ class Family:
         """Messages that tell of a failure, other than that a process was killed."""
         records = [record for path in self._messages for record in records_of(path)]
         found = [
-            one for one in records if one.get("level") == "error" and one.get("event") != "process ended"
+            one
+            for one in records
+            if one.get("level") == "error" and not str(one.get("event")).endswith(OF_THE_KILLED)
         ]
         return [json.dumps(one)[:1000] for one in found[:20]]
 
@@ -160,12 +167,41 @@ class Family:
                     os.kill(pid, signal.SIGKILL)
 
 
-class Killer:
-    """Kills in rounds."""
+class Database(Protocol):
+    """A server that can be killed and started."""
 
-    def __init__(self, family: Family) -> None:
-        self.killed: dict[str, int] = {}
+    def kill(self) -> None:
+        """Kill all its processes at once."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+
+
+class Killer:
+    """Kills in rounds.
+
+    Attributes:
+        killed: how often, by the kind of process.
+    """
+
+    def __init__(
+        self, family: Family, database: Database | None = None, line: LostAnswers | None = None
+    ) -> None:
+        """Kill in `family`, and `database` if it is ours to kill; `line` is the way from one to the other."""
+        self.killed: Counter[str] = Counter()
         self._family = family
+        self._database = database
+        self._line = line
+
+    def round(self, dice: random.Random) -> list[str]:
+        """Each of what can be killed once, in any order; of the workers one."""
+        names = ["control", "supervisor", "everything", f"worker {dice.randint(1, WORKERS)}"]
+        if self._database is not None:
+            names.append("database")
+        if self._line is not None:
+            names.append("control behind a commit")
+        dice.shuffle(names)
+        return names
 
     def strike(self, name: str) -> None:
         """Kill `name`; a worker or the control plane that is just dead is waited for.
@@ -173,14 +209,20 @@ class Killer:
         Raises:
             Failed: it does not come back.
         """
+        self.killed["worker" if name.startswith("worker") else name] += 1
+        if name == "control behind a commit" and self._line is not None:
+            self._line.lose_one(START_SECONDS)  # it waits a second before it looks again
+            name = "control"
+        if name == "database" and self._database is not None:
+            self._database.kill()
+            self._database.start()
+            return
         deadline = time.monotonic() + START_SECONDS
         while not self._family.kill(name):
             if time.monotonic() > deadline:
                 raise Failed(f"{name} does not come back")
             time.sleep(POLL_SECONDS)
-        kind = name.partition(" ")[0]
-        self.killed[kind] = self.killed.get(kind, 0) + 1
-        if name == "supervisor":
+        if name in {"supervisor", "everything"}:
             self._family.start()
 
 
@@ -194,10 +236,3 @@ def records_of(path: Path) -> list[dict[str, object]]:
             except ValueError:
                 found.append({"level": "error", "event": line.rstrip()})
     return found
-
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text("ascii").rpartition(")")[2].split()[1])
-    except (OSError, ValueError):
-        return -1

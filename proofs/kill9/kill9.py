@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ferryman.settings import Settings
 from ferryman.settings_store import database
-from proofs.kill9.check import Check, Ledger
+from proofs.kill9.check import Check, Ledger, conclude
 from proofs.kill9.client import Clients
-from proofs.kill9.family import Family, Killer
+from proofs.kill9.family import Database, Family, Killer
 from proofs.kill9.upstream import Upstream
+from proofs.lost_answers import LostAnswers
 from proofs.soak.process import Failed
 
 THREADS = 8
@@ -25,19 +26,26 @@ def prove(rounds: int, kind: str, database_url: str | None = None) -> int:
     """Kill `rounds` times and tell what came of it; the exit code.
 
     Args:
-        rounds: a third each for workers, control plane and supervisor.
+        rounds: as many each for workers, control plane, supervisor and all of them at once; and if the
+            database's server is our own for it, and for the control plane where a commit is just done.
         kind: `sqlite` or `postgresql`.
         database_url: an empty database of PostgreSQL; without it a server is made, used and removed.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ferryman-kill9-")))
+        server: Database | None = None
+        line: LostAnswers | None = None
+        way_url = database_url
         if kind == "postgresql" and database_url is None:
             from tests.support.postgres import Server  # noqa: PLC0415  # needs PostgreSQL's own programs
 
-            database_url = stack.enter_context(Server()).database()
+            own = server = stack.enter_context(Server())
+            database_url = own.database()
+            line = stack.enter_context(LostAnswers(directory, own.directory))
+            way_url = database_url.replace(str(own.directory), str(directory))
         upstream = stack.enter_context(Upstream())
-        family = stack.enter_context(Family(directory, upstream.url, database_url))
-        killer = Killer(family)
+        family = stack.enter_context(Family(directory, upstream.url, way_url))
+        killer = Killer(family, server, line)
         began = time.monotonic()
         clients = Clients(lambda: family.port, THREADS)
         problems = []
@@ -48,16 +56,9 @@ def prove(rounds: int, kind: str, database_url: str | None = None) -> int:
             problems.append(str(error))
         finally:
             clients.stop()
-        try:
-            family.stop()
-        except Failed as error:
-            problems.append(str(error))
-        if left := family.open_journals():
-            problems.append(f"journals left after the end: {left}")
         settings = Settings(data_dir=str(directory / "data"), database_url=database_url)
-        ledger = Ledger(database(settings))
-        check = Check(ledger, clients, upstream)
-        problems += [*clients.broken, *check.wrong, *family.troubles()]
+        ledger, check, wrong = conclude(family, clients, upstream, database(settings))
+        problems += [*wrong, *family.troubles()]
         _print_tables(time.monotonic() - began, killer, clients, ledger, check)
     for problem in problems:
         print(f"WRONG: {problem}")
@@ -70,8 +71,7 @@ def _rounds(killer: Killer, rounds: int) -> None:
     names: list[str] = []
     for number in range(rounds):
         if not names:
-            names = ["control", "supervisor", dice.choice(["worker 1", "worker 2"])]
-            dice.shuffle(names)
+            names = killer.round(dice)
         time.sleep(dice.uniform(SHORTEST_SECONDS, LONGEST_SECONDS))
         name = names.pop()
         killer.strike(name)
@@ -91,9 +91,7 @@ def _print_tables(seconds: float, killer: Killer, clients: Clients, ledger: Ledg
     print()
     for name, value in rows:
         print(f"{name:<18} {value}")
-    print(f"\n{'':<52} {'seen':>7} {'wrong':>6}")
-    for what, seen, wrong in check.table:
-        print(f"{what:<52} {seen:>7} {wrong:>6}")
+    check.print_table()
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
 """An upstream that remembers every request that reached it, on a thread of its own.
 
-`x-do: json SECONDS | stream EVENTS | sink` says how it answers. Each answer has an id and a usage that
-no other has.
+`x-do: json SECONDS | stream EVENTS | sink | error STATUS` says how it answers. Each answer has an id and
+a usage that no other has.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class _Serving(Serving):
             return
         if kind == b"json":
             await asyncio.sleep(float(argument))
+        if kind == b"error":
+            body = b'{"type":"error","error":{"type":"api_error","message":"as you wished"}}'
+            head = b"HTTP/1.1 %b Wished\r\nContent-Type: application/json\r\n" % argument
+            await self._send(head + head_id + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+            return
         counts, output = usage_of(number)
         usage = {"input_tokens": counts, "output_tokens": output}
         body = json.dumps({"type": "message", "content": [{"text": "x" * 700}], "usage": usage}).encode()

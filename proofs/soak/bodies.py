@@ -12,7 +12,7 @@ from typing import TypeVar
 from ferryman.tasks import TaskOwner
 from proofs.soak.client import Client
 from proofs.soak.kinds import blocks, expect
-from proofs.soak.process import Failed, Gateway, Upstream
+from proofs.soak.process import Failed, Gateway, Upstream, resident_bytes
 
 BODY_GROWTH_BYTES = 20_000_000
 """What a body of any size may add while it passes: a few reads of 256 KiB each way, and what the
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class Peak:
-    """The most memory that the gateway takes, looked at now and then and asked of the kernel."""
+    """The most memory that the gateway's workers take, looked at now and then and asked of the kernel."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self.before = gateway.resident_bytes()
+        self.before = self._now()
         self.most = self.before
 
     async def during(self, work: Awaitable[T]) -> T:
@@ -57,7 +57,10 @@ class Peak:
             await asyncio.sleep(READ_EVERY_SECONDS)
 
     def _look(self) -> None:
-        self.most = max(self.most, self._gateway.resident_bytes())
+        self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        return sum(map(resident_bytes, self._gateway.workers()))
 
     @property
     def growth(self) -> int:
@@ -106,9 +109,12 @@ async def stall(gateway: Gateway) -> None:
 
 
 def high_water_bytes(gateway: Gateway) -> int:
-    """The kernel's own note of the most that was resident since the start."""
-    lines = Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    """The kernel's own note of the most that was resident of the workers since the start."""
+    total = 0
+    for pid in gateway.workers():
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return total
 
 
 async def measure(gateway: Gateway, size: int) -> list[tuple[str, int, int]]:

@@ -122,6 +122,8 @@ class Upstream:
 class Gateway:
     """`ferryman serve` as people run it, with `settings` from the environment."""
 
+    data_directory = Path()
+
     def __init__(self, upstream_url: str, **settings: object) -> None:
         self.log = Log()
         given = {f"FERRYMAN_{name.upper()}": str(value) for name, value in settings.items()}
@@ -140,6 +142,7 @@ class Gateway:
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="ferryman-proof-")
         self._messages = Path(self._directory.name) / "messages"
+        self.data_directory = Path(self._directory.name) / "data"
         with self._messages.open("wb") as messages:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ferryman", "serve"],
@@ -147,7 +150,8 @@ class Gateway:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=messages,
-                env=self._environment | {"HOME": self._directory.name},
+                env=self._environment
+                | {"HOME": self._directory.name, "FERRYMAN_DATA_DIR": str(self.data_directory)},
             )
         assert self._process.stdout is not None
         self._reader = threading.Thread(
@@ -169,10 +173,13 @@ class Gateway:
         self._reader.join(STOP_SECONDS)
         self._directory.cleanup()
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+    def processes(self) -> dict[str, int]:
+        """Its processes that run now, by name: `supervisor`, `control`, `worker 1`."""
+        return {"supervisor": self._process.pid} | children_of(self._process.pid)
+
+    def workers(self) -> list[int]:
+        """Those that serve clients."""
+        return [pid for name, pid in self.processes().items() if name.startswith("worker")]
 
     def stop(self) -> None:
         """Let it stop as on a deploy, and read its log to the end.
@@ -208,14 +215,35 @@ class Gateway:
             time.sleep(0.05)
         raise Failed(f"the gateway did not start: {self._messages.read_text()[-2000:]}")
 
-    def resident_bytes(self) -> int:
-        """Its resident memory now."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
 
-    def open_files(self) -> int:
-        """Its file descriptors now."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+def resident_bytes(pid: int) -> int:
+    """The resident memory of a process now."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
+
+
+def open_files(pid: int) -> int:
+    """The file descriptors of a process now."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def children_of(supervisor: int) -> dict[str, int]:
+    """The workers and the control plane that a supervisor has started, by name: `control`, `worker 1`."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and _parent(entry) == supervisor:
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if len(words) > 2 and words[-2].startswith((b"control", b"worker")):
+                    found[words[-2].decode()] = int(entry.name)
+    return found
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text("ascii").rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return -1
 
 
 def clean_environment() -> dict[str, str]:

@@ -165,7 +165,10 @@ class Bookkeeper:
         stored = Stored(directory.name, position, checkpoint.sequence, now)
         self._store.write.insert_entries(batch.entries, stored)
         self._known[directory.name] = checkpoint
-        for path in deletable(directory, checkpoint):
+        unneeded = deletable(directory, checkpoint)
+        if unneeded:
+            self._store.sync()
+        for path in unneeded:
             path.unlink(missing_ok=True)
 
     def _is_settled(self, directory: Path) -> bool:
@@ -177,6 +180,7 @@ class Bookkeeper:
     def _remove(self, directory: Path) -> None:
         """All of a dead worker's journal is in the store."""
         self._drop(directory.name)
+        self._store.sync()
         shutil.rmtree(directory)
         self._store.write.forget_checkpoint(directory.name)
         self._known.pop(directory.name, None)

@@ -42,6 +42,8 @@ class Spend:
         self._reader = reader
         self._threads = ThreadPoolExecutor(THREADS, "ferryman.spend")
         self._waiting = 0
+        self._refusals = 0  # of the database
+        self._refusal = ""
 
     def __repr__(self) -> str:
         return f"<Spend {self._waiting} waiting>"
@@ -108,8 +110,21 @@ class Spend:
         if self._waiting >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} reports are under way already; try again in a moment.")
         self._waiting += 1
+        before = self._refusals
+
+        def ask_unless_refused() -> T:
+            # Whoever waited for a thread meanwhile would wait as long again, one after the other.
+            if self._refusals != before:
+                raise StoreUnavailable(self._refusal)
+            try:
+                return ask()
+            except StoreUnavailable as error:
+                self._refusal = str(error)
+                self._refusals += 1
+                raise
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, ask_unless_refused)
         except StoreUnavailable as error:
             raise Unavailable(f"the ledger cannot be read for now: {error}.") from error
         finally:

@@ -27,6 +27,9 @@ CONNECT_SECONDS = 5
 STATEMENT_MILLISECONDS = 30_000
 """A statement of PostgreSQL that takes longer is given up."""
 
+ANSWER_SECONDS = STATEMENT_MILLISECONDS / 1000 + 5
+"""By then PostgreSQL has said that it gave up a statement; if not, it hangs or cannot be reached."""
+
 CHECKPOINT_PAGES = 4_000
 """16 MB of write-ahead log before it is carried over: a page that many batches touch is carried once."""
 
@@ -92,8 +95,25 @@ def open_engines(target: SqliteFile | Postgres) -> Engines:
     except ImportError as error:
         hint = "PostgreSQL needs a driver; install it with `pip install 'ferryman[postgres]'`."
         raise SettingsError([f"database_url: {hint}"]) from error
+    _bound_answers(engine)
     event.listen(engine, "connect", _prepare_postgres)
     return Engines(engine, engine)
+
+
+def _bound_answers(engine: Engine) -> None:
+    """Wait only so long for PostgreSQL: a little until it tells that it is there, then `ANSWER_SECONDS`."""
+    from ferryman.store.postgres import PING_SECONDS, PatientConnection  # noqa: PLC0415  # an extra
+
+    def connect(_: object, __: object, words: list[Any], options: dict[str, Any]) -> PatientConnection:
+        return PatientConnection.connect(*words, **options)
+
+    def set_seconds(connection: Any, seconds: float) -> None:  # noqa: ANN401  # of the driver
+        if connection is not None:  # it was lost
+            connection.answer_seconds = seconds
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", lambda connection, *_: set_seconds(connection, ANSWER_SECONDS))
+    event.listen(engine, "checkin", lambda connection, *_: set_seconds(connection, PING_SECONDS))
 
 
 def _make_directory(target: SqliteFile) -> None:
@@ -143,6 +163,11 @@ def _prepare_postgres(connection: Any, _: object) -> None:  # noqa: ANN401  # of
         f"SET statement_timeout = {STATEMENT_MILLISECONDS}; SET lock_timeout = {STATEMENT_MILLISECONDS}; "
         f"SET idle_in_transaction_session_timeout = {STATEMENT_MILLISECONDS}; "
         "SET application_name = 'ferryman'"
+    )
+    # What is committed is deleted from the journals, so it has to outlive the server whatever its default is.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
     )
     connection.autocommit = False
 

@@ -29,6 +29,9 @@ LOCK = 0x46455252594D414E
 LOCK_WAIT_SECONDS = 600
 """Another process may be changing a large table."""
 
+CHANGE_SECONDS = 6 * 3600.0
+"""What PostgreSQL may take for one step: an index on hundreds of millions of rows, on a slow disk."""
+
 
 def migrate(engines: Engines) -> None:
     """Bring the database to the newest revision; nothing if it is there.
@@ -44,6 +47,7 @@ def migrate(engines: Engines) -> None:
                 return
         with _file_lock(engines), engines.write.begin() as connection:
             if not engines.is_sqlite:
+                connection.connection.driver_connection.answer_seconds = CHANGE_SECONDS  # type: ignore[union-attr]  # see ferryman.store.postgres
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")

@@ -51,6 +51,10 @@ class Store:
         """Delete some of the oldest entries (see `ferryman.store.keep.delete_before`)."""
         return keep.delete_before(self._engines, moment, at_most=at_most)
 
+    def sync(self) -> None:
+        """Let what is committed survive a power cut (see `ferryman.store.keep.sync`)."""
+        keep.sync(self._engines)
+
     def backup(self, target: Path) -> None:
         """Copy a database of SQLite to a new file (see `ferryman.store.keep.backup`)."""
         keep.backup(self._engines, target)
