@@ -12,12 +12,12 @@ from pathlib import Path
 import structlog
 
 from ferryman.clock import SystemClock
-from ferryman.control import spend
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
+from ferryman.control.spend import Spend
 from ferryman.errors import SettingsError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
@@ -44,15 +44,15 @@ async def work(child: Child) -> None:
     Raises:
         SettingsError: `admin_port` cannot be listened on.
     """
-    os.nice(NICENESS)
-    logging.getLogger("uvicorn").addHandler(LogHandler())
     clock = SystemClock()
-    settings = child.handover.settings
-    directory = RuntimeDirectory(Path(child.handover.directory))
-    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     feed = FeedServer(clock)
     processes = Processes(feed)
     await child.begin(processes.take)
+    os.nice(NICENESS)
+    logging.getLogger("uvicorn").addHandler(LogHandler())
+    settings = child.handover.settings
+    directory = RuntimeDirectory(Path(child.handover.directory))
+    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     store = Store(database(settings))
     bookkeeper = Bookkeeper(
         journal_directory(settings), store, clock, retention_days=settings.entries_retention_days
@@ -61,7 +61,8 @@ async def work(child: Child) -> None:
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
-    app = create_app([*processes.routes(), *spend.routes(store.read)], clock)
+    reports = Spend(store.read)
+    app = create_app([*processes.routes(), *reports.routes()], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
@@ -71,12 +72,11 @@ async def work(child: Child) -> None:
     gc.freeze()
     child.ready()
     await child.stopping.wait()
-    # What they write at their end is still to be stored. The supervisor stops us when they have gone; after
-    # a signal to all processes, or its own death, we see it here.
-    await _wait(feed.all_gone, child.grace_seconds + WORKERS_SECONDS)
+    await _workers_gone(child, processes, feed)
     stored.set()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
+    reports.close()
     await feed.close()
 
 
@@ -88,10 +88,17 @@ async def _migrate(bookkeeper: Bookkeeper) -> None:
         log.warning("database away", reason=str(error), now="it is tried again")
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:
+    """Wait for the workers: what they write at their end is still to be stored.
+
+    The supervisor stops us when they have gone. After a signal to all processes we hear it of the supervisor,
+    and after its own death we see it by their connections.
+    """
+    seconds = child.grace_seconds + WORKERS_SECONDS
     try:
         async with asyncio.timeout(seconds):
-            await event.wait()
+            while not (feed.all_gone if child.orphaned else processes.workers_gone).is_set():  # noqa: ASYNC110  # which of the two may change
+                await asyncio.sleep(0.02)
     except TimeoutError:
         log.warning("workers have not ended in time", seconds=seconds)
 

@@ -53,6 +53,10 @@ class Spend:
             Route("/spend/logs/v2", self._page, methods=["GET"]),
         ]
 
+    def close(self) -> None:
+        """Begin nothing more; what runs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _list(self, request: Request) -> Response:
         wanted = list_query(request.query_params)
 

@@ -37,6 +37,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """A process does its work."""
 
 
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """A process comes round its loop; see `ferryman.process.child.BEAT_SECONDS`."""
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A process cannot start because of a setting; a sentence for each problem."""
 
