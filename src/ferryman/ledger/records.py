@@ -14,7 +14,11 @@ from ferryman.model import Entry, Usage
 class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is known of an exchange when its request goes upstream; the fields are those of `Entry`.
 
-    A further attempt is opened again, under the same id.
+    A further attempt is opened again, under the same id; the last one counts.
+
+    Attributes:
+        attempts: with the one that is about to be made, so that one more may be told than was sent if
+            the worker died while it connected.
     """
 
     id: str

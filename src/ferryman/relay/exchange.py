@@ -314,10 +314,10 @@ class Exchange:
 
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """Ask once more where that cannot bill twice, else tell the client."""
-        self.upstream = None
+        self.upstream, self.deadline = None, math.inf
         waited_seconds = self.line.clock.monotonic() - self.sent_at
         if may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
-            self.deadline = math.inf
+            self.line.recorder.opened_again(self)
             self._connect()
         else:
             self.fail(lost(self.line.pool.origin, error, answered=answered))
