@@ -66,6 +66,7 @@ async def work(child: Child) -> None:
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
+    feed.publish({})  # there is nothing yet to work with
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()
