@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -12,11 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from ferryman.clock import SystemClock
+from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.processes import Processes, resident_bytes
+from ferryman.control.server import Server
 from ferryman.process.messages import ProcessState
 from ferryman.settings import Settings
 from ferryman.supervisor import cause_of
@@ -126,6 +133,58 @@ def test_request_reaches_the_control_plane_as_it_came(line: Bench, short: Path, 
     assert request.values(b"anthropic-version") == []
     assert KEY.encode() not in b"".join(value for _, value in request.headers)
     assert gateway.entries == [], "it is no exchange with the upstream: no record"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told"), [(None, b"127.0.0.1"), ("127.0.0.1", b"9.9.9.9")], ids=["direct", "behind a proxy"]
+)
+def test_control_plane_is_told_whom_the_client_called_and_who_it_is(
+    line: Bench, short: Path, trusted: str | None, told: bytes
+) -> None:
+    """For the limit on sign-ins and for the audit log, so that no client may make it up."""
+    with ControlPlane(short / "c", fine) as control:
+        gateway = gateway_with(line, short / "c", trusted_proxies=trusted)
+        forged = b"X-Ferryman-Client-Address: 1.1.1.1\r\nx-ferryman-client-address: 2.2.2.2\r\n"
+        forwarded = b"X-Forwarded-For: 1.1.1.1, 9.9.9.9\r\n"
+        for _ in range(2):
+            with RawClient(gateway.port) as client:
+                for _ in range(2):  # the second time the head is known already
+                    assert client.ask(get(b"/metrics", headers=forged + forwarded)).status == 200
+    assert len(control.requests) == 4
+    for request in control.requests:
+        assert request.values(b"x-ferryman-client-address") == [told]
+        assert request.values(b"host") == [b"gateway"]
+
+
+def test_header_with_the_clients_address_never_goes_upstream(line: Bench) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        client.ask(get(b"/v1/models", headers=b"X-Ferryman-Client-Address: 1.1.1.1\r\n"))
+    assert upstream.requests[0].values(b"x-ferryman-client-address") == []
+
+
+def test_address_of_the_client_is_taken_of_workers_alone(short: Path) -> None:
+    async def tell(request: Request) -> Response:
+        assert "x-ferryman-client-address" not in request.headers
+        return PlainTextResponse(f"{request.client.host if request.client else None} {request.base_url}")
+
+    async def work() -> None:
+        app = create_app([Route("/", tell)], SystemClock())
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(str(short / "s"))
+        tcp = socket.create_server(("127.0.0.1", 0))
+        server = Server(Gate(app, "sk-master", SystemClock()))
+        await server.listen([unix, tcp])
+        headers = {"x-api-key": "sk-master", "x-ferryman-client-address": "10.0.0.1", "host": "gw.example"}
+        worker = httpx.AsyncHTTPTransport(uds=str(short / "s"))
+        async with httpx.AsyncClient(transport=worker) as client:
+            assert (await client.get("http://c/", headers=headers)).text == "10.0.0.1 http://gw.example/"
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{tcp.getsockname()[1]}/", headers=headers)
+            assert answer.text == "127.0.0.1 http://gw.example/"
+        await server.stop()
+
+    asyncio.run(work())
 
 
 def test_control_plane_that_is_away_is_told_and_comes_back(line: Bench, short: Path) -> None:

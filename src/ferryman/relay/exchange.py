@@ -178,7 +178,7 @@ class Exchange:
                 self._hold(ours)
             body = None if self.streaming else self.body
             self.head, self.mutations = prepare(
-                self.request, self.route, body, self.line.face, is_edited=ours is not None
+                self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
             )
             self.line.recorder.opened(self)
         except RelayError as error:
