@@ -21,7 +21,7 @@ from ferryman.settings import Settings
 from ferryman.supervisor import Supervisor
 from tests.support.gateway import HeldClock
 from tests.support.journal import entry
-from tests.support.processes import alive, children, until
+from tests.support.processes import Family, alive, children, until
 from tests.test_cli import Process
 
 DEADLINE_SECONDS = 20.0
@@ -99,6 +99,37 @@ def test_process_that_never_comes_up_ends_it_all(tmp_path: Path) -> None:
     assert lines[-1] == f"ferryman: {why}"
     assert err.count("ModuleNotFoundError: no starlette") == 5
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_status_tells_a_gateway_without_its_control_plane_from_none(tmp_path: Path) -> None:
+    with Family(tmp_path) as family:
+        control = family.pid("control")
+        words = ["status", "-p", str(family.port), "--runtime-directory", str(tmp_path / "run")]
+        (family.runtime / "control.sock").rename(family.runtime / "away")
+        with Process(tmp_path, *words) as status:
+            code, out, err = status.end()
+        assert (code, out) == (3, "")
+        told = (
+            f"Ferryman runs on port {family.port} (supervisor {family.popen.pid}), but its control plane does"
+        )
+        assert err.startswith(f"ferryman: {told} not answer: No such file or directory; ")
+        (family.runtime / "away").rename(family.runtime / "control.sock")
+        family.popen.kill()
+        until(lambda: not alive(control))
+        with Process(tmp_path, *words) as status:
+            code, out, err = status.end()
+        assert (code, out) == (1, "")
+        assert err.startswith(f"ferryman: nothing runs on port {family.port}: ")
+
+
+def test_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ferryman.db").write_bytes(b"this is no database" * 100)
+    with starting(tmp_path) as process:
+        code, _, err = process.end()
+    assert code == 2
+    told = [text for text in err.splitlines() if not text.startswith("{")]
+    assert told == ["ferryman: database_url: the database refused: file is not a database."]
 
 
 # ── processes that hang ──

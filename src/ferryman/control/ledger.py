@@ -215,7 +215,7 @@ class Bookkeeper:
 
 async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
     """Let `bookkeeper` work until `stopping` is set and nothing is left to be stored."""
-    away = False
+    away, told = False, ""
     looks_left = LAST_LOOKS
     while True:
         last = stopping.is_set()
@@ -225,13 +225,13 @@ async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
             if not away:
                 log.warning("database away", reason=str(error), now="the journals keep what comes")
             away, more, pause = True, False, RETRY_SECONDS
-        except Exception:
-            log.exception("journals not stored")
+        except Exception as error:  # noqa: BLE001  # it is logged there, and what is next may be stored
+            told = _told(error, told)
             more, pause = False, RETRY_SECONDS
         else:
-            if away:
-                log.info("database back")
-            away, pause = False, POLL_SECONDS
+            if away or told:
+                log.info("database back" if away else "journals stored again")
+            away, told, pause = False, "", POLL_SECONDS
         if more:
             continue
         if last and (away or not looks_left or not bookkeeper.stands_by):
@@ -239,6 +239,13 @@ async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
         looks_left -= last
         await _rest(stopping, pause)
     await asyncio.to_thread(bookkeeper.close)
+
+
+def _told(error: Exception, before: str) -> str:
+    """Log `error` unless it is what was told `before`: once, not every second."""
+    if str(error) != before:
+        log.error("journals not stored", now="it is tried again every second", exc_info=error)
+    return str(error)
 
 
 async def _rest(stopping: asyncio.Event, seconds: float) -> None:

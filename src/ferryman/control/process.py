@@ -18,7 +18,7 @@ from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.spend import Spend
-from ferryman.errors import SettingsError, StoreUnavailable
+from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.settings_store import database, journal_directory
@@ -42,7 +42,7 @@ async def work(child: Child) -> None:
     """Serve until the supervisor says so or has gone, and the workers have ended.
 
     Raises:
-        SettingsError: `admin_port` cannot be listened on.
+        SettingsError: `admin_port` cannot be listened on, or the database not be used.
     """
     clock = SystemClock()
     feed = FeedServer(clock)
@@ -82,11 +82,17 @@ async def work(child: Child) -> None:
 
 
 async def _migrate(bookkeeper: Bookkeeper) -> None:
-    """Bring the database to this version now, if it is there: what it refuses is to be seen at the start."""
+    """Bring the database to this version now, if it is there: what it refuses is to be seen at the start.
+
+    Raises:
+        SettingsError: it was made by a newer version, or is no database that we could use.
+    """
     try:
         await asyncio.to_thread(bookkeeper.migrate)
     except StoreUnavailable as error:
         log.warning("database away", reason=str(error), now="it is tried again")
+    except StoreError as error:
+        raise SettingsError([f"database_url: {error}."]) from error
 
 
 async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:

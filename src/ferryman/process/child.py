@@ -145,6 +145,7 @@ def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Calla
         handover = _receive(lifeline)
     except OSError:
         sys.exit(NOT_STARTED)
+    os.umask(0o077)  # what we make is for our user
     settings = handover.settings
     code = 0
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
