@@ -6,7 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ import httpx
 import pytest
 
 from ferryman.ledger.writer import JournalWriter
+from ferryman.process.messages import Handover, framed
 from ferryman.process.place import FIRST_TICKS, SILENT_TICKS
 from ferryman.process.place import Process as Place
 from ferryman.settings import Settings
@@ -130,6 +134,34 @@ def test_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
     assert code == 2
     told = [text for text in err.splitlines() if not text.startswith("{")]
     assert told == ["ferryman: database_url: the database refused: file is not a database."]
+
+
+WAITS = """
+import asyncio, time
+from ferryman.process.child import main
+
+async def work(child):
+    await child.begin()
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+
+main(work, None)
+"""
+
+
+def test_thread_that_waits_for_ever_does_not_keep_a_process(tmp_path: Path) -> None:
+    """A database that does not answer: the process would keep the journals from its successor."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(framed(Handover("control", 0, Settings(), str(tmp_path))))
+        done = subprocess.run(
+            [sys.executable, "-c", WAITS],
+            stdin=theirs.fileno(),
+            capture_output=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["event"] == "ended without its threads"
 
 
 # ── processes that hang ──
