@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -55,6 +57,13 @@ def line() -> Iterator[Bench]:
     """What a test builds its line from."""
     with ExitStack() as stack:
         yield Bench(stack)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for the name of a socket."""
+    with tempfile.TemporaryDirectory(prefix="ferryman-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

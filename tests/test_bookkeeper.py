@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import select
 
 from ferryman.control.ledger import Bookkeeper, keep
-from ferryman.errors import StoreError, StoreUnavailable
+from ferryman.errors import JournalUnreadable, StoreError, StoreUnavailable
 from ferryman.ledger.files import segment_numbers
+from ferryman.ledger.format import VERSION
 from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
 from ferryman.store import schema
@@ -130,7 +133,7 @@ def test_what_is_deleted_survives_a_power_cut_in_the_database(
 
     writer, bookkeeper = office.writer(segment_bytes=4096), office.bookkeeper()
     for number in range(100):
-        writer.closed(entry(number))
+        writer.closed(encode(entry(number)))
     if dead:
         kill(writer)
     before = len(segment_numbers(writer.directory))
@@ -177,25 +180,49 @@ def test_crash_between_storing_and_deleting_doubles_nothing(
         writer.close()
 
 
-def test_crash_within_the_removal_of_a_directory_doubles_nothing(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["rename", "forget_checkpoint", "rmtree"])
+def test_crash_within_the_removal_of_a_directory_leaves_nothing_behind(
+    step: str, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(path: Path) -> None:
-        next(path.glob("*.jnl")).unlink()
+    def crash(*arguments: Any, **_: object) -> None:
+        if step == "rmtree":
+            next(arguments[0].glob("*.jnl")).unlink()
         raise OSError("killed")
 
+    names = {
+        "rename": "pathlib.Path.rename",
+        "forget_checkpoint": "ferryman.store.write.Writer.forget_checkpoint",
+        "rmtree": "shutil.rmtree",
+    }
     writer, first = office.writer(), office.bookkeeper()
     writer.opened(encode(opened("open")))
     kill(writer)
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", crash)
+        patched.setattr(names[step], crash)
         with pytest.raises(OSError, match="killed"):
             office.work(first)
     first.close()
-    office.clock.seconds += 1e9  # the directory's own time is the machine's
     office.work(office.bookkeeper())
     assert office.rows() == {"open": "interrupted"}
-    assert not writer.directory.exists()
+    assert [path.name for path in office.root.iterdir() if path.is_dir()] == []
+    assert office.checkpoints() == []
+
+
+def test_journal_that_cannot_be_read_keeps_up_no_other(office: Office) -> None:
+    bad, good = office.writer("1-a"), office.writer("2-b")
+    for writer in (bad, good):
+        writer.closed(encode(entry(writer.directory.name)))
+    (segment,) = bad.directory.glob("*.jnl")
+    data = bytearray(segment.read_bytes())
+    data[8] = VERSION + 1
+    data[28:32] = zlib.crc32(data[:28]).to_bytes(4, "little")
+    segment.write_bytes(data)
+    with pytest.raises(JournalUnreadable, match="version `2`"):
+        office.work(office.bookkeeper())
+    assert office.rows() == {"2-b": "done"}
+    assert segment.exists()
+    bad.close()
+    good.close()
 
 
 def test_dead_workers_open_exchange_becomes_interrupted_and_its_directory_goes(office: Office) -> None:

@@ -8,33 +8,30 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
+import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from ferryman.clock import SystemClock
+from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.processes import Processes, resident_bytes
-from ferryman.process.messages import (
-    MAX_MESSAGE_BYTES,
-    ProcessState,
-    Snapshot,
-    WorkerState,
-    framed,
-    read_message,
-)
-from ferryman.relay.feed import Feed
+from ferryman.control.server import Server
+from ferryman.process.messages import ProcessState
 from ferryman.settings import Settings
 from ferryman.supervisor import cause_of
 from ferryman.telemetry.writer import ATOMIC_BYTES, _pieces
 from tests.conftest import KEY, Bench
 from tests.support.gateway import Gateway
 from tests.support.raw import RawClient, RawRequest, get, post, read_request
+from tests.test_feed import state
 
 DEADLINE_SECONDS = 10.0
 
@@ -43,13 +40,6 @@ CONTROL_PATHS = [
     *(b"/user/new", b"/team/new", b"/customer/new", b"/end_user/new", b"/budget/new", b"/tag/new"),
     *(b"/spend/logs", b"/global/spend/report"),
 ]
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory whose path leaves room for the name of a socket."""
-    with tempfile.TemporaryDirectory(prefix="ferryman-") as directory:
-        yield Path(directory)
 
 
 # ── the way from a worker ──
@@ -145,6 +135,58 @@ def test_request_reaches_the_control_plane_as_it_came(line: Bench, short: Path, 
     assert gateway.entries == [], "it is no exchange with the upstream: no record"
 
 
+@pytest.mark.parametrize(
+    ("trusted", "told"), [(None, b"127.0.0.1"), ("127.0.0.1", b"9.9.9.9")], ids=["direct", "behind a proxy"]
+)
+def test_control_plane_is_told_whom_the_client_called_and_who_it_is(
+    line: Bench, short: Path, trusted: str | None, told: bytes
+) -> None:
+    """For the limit on sign-ins and for the audit log, so that no client may make it up."""
+    with ControlPlane(short / "c", fine) as control:
+        gateway = gateway_with(line, short / "c", trusted_proxies=trusted)
+        forged = b"X-Ferryman-Client-Address: 1.1.1.1\r\nx-ferryman-client-address: 2.2.2.2\r\n"
+        forwarded = b"X-Forwarded-For: 1.1.1.1, 9.9.9.9\r\n"
+        for _ in range(2):
+            with RawClient(gateway.port) as client:
+                for _ in range(2):  # the second time the head is known already
+                    assert client.ask(get(b"/metrics", headers=forged + forwarded)).status == 200
+    assert len(control.requests) == 4
+    for request in control.requests:
+        assert request.values(b"x-ferryman-client-address") == [told]
+        assert request.values(b"host") == [b"gateway"]
+
+
+def test_header_with_the_clients_address_never_goes_upstream(line: Bench) -> None:
+    gateway, upstream = line.pair()
+    with RawClient(gateway.port) as client:
+        client.ask(get(b"/v1/models", headers=b"X-Ferryman-Client-Address: 1.1.1.1\r\n"))
+    assert upstream.requests[0].values(b"x-ferryman-client-address") == []
+
+
+def test_address_of_the_client_is_taken_of_workers_alone(short: Path) -> None:
+    async def tell(request: Request) -> Response:
+        assert "x-ferryman-client-address" not in request.headers
+        return PlainTextResponse(f"{request.client.host if request.client else None} {request.base_url}")
+
+    async def work() -> None:
+        app = create_app([Route("/", tell)], SystemClock())
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(str(short / "s"))
+        tcp = socket.create_server(("127.0.0.1", 0))
+        server = Server(Gate(app, "sk-master", SystemClock()))
+        await server.listen([unix, tcp])
+        headers = {"x-api-key": "sk-master", "x-ferryman-client-address": "10.0.0.1", "host": "gw.example"}
+        worker = httpx.AsyncHTTPTransport(uds=str(short / "s"))
+        async with httpx.AsyncClient(transport=worker) as client:
+            assert (await client.get("http://c/", headers=headers)).text == "10.0.0.1 http://gw.example/"
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{tcp.getsockname()[1]}/", headers=headers)
+            assert answer.text == "127.0.0.1 http://gw.example/"
+        await server.stop()
+
+    asyncio.run(work())
+
+
 def test_control_plane_that_is_away_is_told_and_comes_back(line: Bench, short: Path) -> None:
     gateway = gateway_with(line, short / "c")
     with RawClient(gateway.port) as client:
@@ -186,119 +228,30 @@ def test_answer_under_way_counts_as_live_and_is_drained(line: Bench, short: Path
             stopping.result(10)
 
 
-# ── the feed ──
-
-
-def state(pid: int = 7) -> WorkerState:
-    return WorkerState(number=1, pid=pid, live=2, pool_open=3, held_bytes=4, snapshot_version=5)
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110  # what is waited for tells nobody
-            await asyncio.sleep(0.01)
-
-
-def on_loop(work: Callable[[], Awaitable[None]]) -> None:
-    async def call() -> None:
-        await work()
-
-    asyncio.run(call())
-
-
-def test_worker_gets_what_is_published_and_tells_how_it_fares(short: Path) -> None:
-    async def work() -> None:
-        server = FeedServer(SystemClock())
-        taken: list[Snapshot] = []
-        feed = Feed(str(short / "f"), state, taken.append)
-        feed.start()  # before anybody listens
-        await asyncio.sleep(0.02)
-        await server.start(str(short / "f"))
-        await soon(lambda: bool(taken) and bool(server.states))
-        assert (taken[0], feed.snapshot) == (server.snapshot, server.snapshot)
-        assert server.states == {1: state()}
-        assert not server.all_gone.is_set()
-        for number in range(3):
-            server.publish({"a": msgspec.Raw(b"%d" % number)})
-        await soon(lambda: taken[-1].data == {"a": msgspec.Raw(b"2")})
-        assert len(taken) == 2, "only the latest is told"
-        assert taken[1].version == taken[0].version + 3
-        await feed.close()
-        await soon(server.all_gone.is_set)
-        assert server.states == {}
-        await server.close()
-
-    on_loop(work)
-
-
-def test_worker_holds_what_it_has_and_finds_the_next_control_plane(short: Path) -> None:
-    async def work() -> None:
-        feed = Feed(str(short / "f"), state)
-        first, second = FeedServer(SystemClock()), FeedServer(SystemClock())
-        await first.start(str(short / "f"))
-        feed.start()
-        await soon(lambda: feed.snapshot is not None)
-        await first.close()
-        (short / "f").unlink(missing_ok=True)
-        assert first.all_gone.is_set()
-        assert feed.snapshot == first.snapshot
-        assert second.snapshot.version > first.snapshot.version
-        await second.start(str(short / "f"))
-        await soon(lambda: feed.snapshot == second.snapshot)
-        await feed.close()
-        await second.close()
-
-    on_loop(work)
-
-
-@pytest.mark.parametrize("noise", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x02{}", b"\x00\x00\x00\x09{"])
-def test_nonsense_on_the_feed_ends_its_connection_alone(short: Path, noise: bytes) -> None:
-    async def work() -> None:
-        server = FeedServer(SystemClock())
-        await server.start(str(short / "f"))
-        reader, writer = await asyncio.open_unix_connection(str(short / "f"))
-        writer.write(noise)
-        writer.write_eof()
-        assert await read_message(reader, Snapshot) == server.snapshot
-        assert await reader.read() == b""
-        writer.close()
-        await soon(server.all_gone.is_set)
-        await server.close()
-
-    on_loop(work)
-
-
-def test_message_that_is_too_large_is_refused() -> None:
-    async def work() -> None:
-        reader = asyncio.StreamReader()
-        reader.feed_data((MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"))
-        with pytest.raises(ValueError, match="at most"):
-            await read_message(reader, Snapshot)
-        reader = asyncio.StreamReader()
-        reader.feed_data(framed(Snapshot(1, {}))[:-1])
-        reader.feed_eof()
-        assert await read_message(reader, Snapshot) is None
-
-    on_loop(work)
-
-
 # ── what is told of processes ──
 
 
 def test_state_of_a_dead_worker_is_not_told_of_its_successor() -> None:
-    async def work() -> None:
-        feed = FeedServer(SystemClock())
-        processes = Processes(feed, lambda pid: pid * 10)
-        feed.states[1] = state(pid=7)
-        told = [ProcessState("worker", 1, "running", pid, 1.0, 0) for pid in (7, 8)]
-        processes.take([*told, ProcessState("control", 0, "waiting", None, None, 3)])
-        same, other, control = processes.rows()
-        assert (same["live"], same["memory_bytes"]) == (2, 70)
-        assert (other["live"], other["memory_bytes"]) == (None, 80)
-        assert (control["pid"], control["memory_bytes"], control["restarts"]) == (None, None, 3)
-        assert "live" not in control
+    feed = FeedServer(SystemClock())
+    processes = Processes(feed, lambda pid: pid * 10)
+    feed.states[1] = state(pid=7)
+    told = [ProcessState("worker", 1, "running", pid, 1.0, 0) for pid in (7, 8)]
+    processes.take([*told, ProcessState("control", 0, "waiting", None, None, 3)])
+    same, other, control = processes.rows()
+    assert (same["live"], same["memory_bytes"]) == (2, 70)
+    assert (other["live"], other["memory_bytes"]) == (None, 80)
+    assert (control["pid"], control["memory_bytes"], control["restarts"]) == (None, None, 3)
+    assert "live" not in control
 
-    on_loop(work)
+
+def test_workers_have_gone_when_none_has_a_process() -> None:
+    processes = Processes(FeedServer(SystemClock()))
+    assert not processes.workers_gone.is_set(), "nothing was told yet"
+    for pid, gone in ((7, False), (None, True), (8, False)):
+        processes.take(
+            [ProcessState("control", 0, "running", 5, 1.0, 0), ProcessState("worker", 1, "x", pid, 1.0, 0)]
+        )
+        assert processes.workers_gone.is_set() is gone
 
 
 def test_memory_of_a_process_that_has_gone_is_unknown() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
 import pytest
 
+from ferryman.clock import Clock, SystemClock
 from ferryman.errors import JournalUnwritable
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
 from ferryman.ledger.format import MAX_PAYLOAD_BYTES, SEGMENT_BYTES, VERSION
@@ -30,6 +34,7 @@ DEADLINE_SECONDS = 30
 FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
+from ferryman.clock import Clock, SystemClock
 from ferryman.errors import JournalUnwritable
 from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
@@ -76,7 +81,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def journal(directory: Path, clock: HeldClock, **options: float) -> Iterator[JournalWriter]:
+def journal(directory: Path, clock: Clock, **options: float) -> Iterator[JournalWriter]:
     writer = JournalWriter(directory, clock, **options)  # type: ignore[arg-type]  # the size is an int
     yield writer
     writer.close()
@@ -229,6 +234,52 @@ def test_sync_happens_off_the_loop_and_only_when_written(directory: Path, clock:
         writer.closed(encode(entry(1)))
         assert writer.healthy
         assert writer.sync_failures == 0
+
+
+def removed(writer: JournalWriter) -> None:
+    """Wait until the writer knows that its file has gone."""
+    writer.closed(encode(entry("into nothing")))
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not writer._syncer.removed:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_directory_that_is_removed_is_noticed(directory: Path) -> None:
+    """What is written to a removed file is accepted by the system, and is nowhere."""
+    with journal(directory, SystemClock(), sync_seconds=0.01) as writer:
+        writer.opened(encode(opened(1)))
+        shutil.rmtree(directory.parent)
+        removed(writer)
+        with pytest.raises(JournalUnwritable, match="No such file or directory"):
+            writer.opened(encode(opened(2)))
+        assert not writer.closed(encode(entry(1)))
+        assert (writer.healthy, writer.retained) == (False, 1)
+
+
+def test_segment_that_is_removed_is_followed_by_another(directory: Path) -> None:
+    with journal(directory, SystemClock(), sync_seconds=0.01) as writer:
+        writer.opened(encode(opened(1)))
+        segment_path(directory, 1).unlink()
+        removed(writer)
+        assert writer.closed(encode(entry(1)))
+        assert writer.healthy
+    assert segment_numbers(directory) == [2]
+    store = Store(directory)
+    store.finish()
+    assert set(store.entries) == {"1"}
+
+
+def test_what_is_made_is_for_our_user_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with journal(tmp_path / "data" / "journal" / "w1", HeldClock()) as writer:
+            writer.opened(encode(opened(1)))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").rglob("*")}
+    assert modes == {"journal": 0o700, "w1": 0o700, "00000001.jnl": 0o600}
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
 def test_failed_sync_is_told_and_tried_again(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_directory_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot be used: " in refusal(RuntimeDirectory(tmp_path / "file"))
     assert "cannot be used: " in refusal(RuntimeDirectory(tmp_path / "file" / "4000"))
+
+
+def test_directory_whose_path_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    room = 107 - len("/control.sock")
+    fits = tmp_path / ("x" * (room - len(os.fsencode(tmp_path)) - 1))
+    problem = refusal(RuntimeDirectory(fits.with_name(fits.name + "x")))
+    assert "would have 108 bytes, and may have 107" in problem
+    directory = RuntimeDirectory(fits)
+    directory.claim()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(directory.control))
+    directory.release()
 
 
 def test_directory_that_was_left_is_taken_again(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from ferryman.clock import SystemClock
 from ferryman.control.app import create_app
-from ferryman.control.spend import MAX_WAITING, THREADS, routes
+from ferryman.control.spend import MAX_WAITING, THREADS, Spend, routes
 from ferryman.control.spend_query import LIST_PARAMETERS, MAX_LISTED, NOT_BUILT, PAGE_PARAMETERS
 from ferryman.control.spend_row import row_of
 from ferryman.errors import StoreUnavailable
@@ -316,3 +316,14 @@ def test_failures_are_those_of_the_filter(one: Store) -> None:
     told = {row["request_id"]: row["status"] for row in get(one, "/spend/logs")}
     failures = one.read.page(Filter(outcome="failure")).entries
     assert {key for key, status in told.items() if status == "failure"} == {each.id for each in failures}
+
+
+def test_end_waits_for_no_report(one: Store) -> None:
+    """The next control plane waits for this one."""
+    go = threading.Event()
+    spend = Spend(one.read)
+    reports = [spend._threads.submit(go.wait, 10) for _ in range(THREADS + 1)]
+    spend.close()
+    assert not any(report.done() for report in reports[:THREADS])
+    assert reports[THREADS].cancelled()
+    go.set()

@@ -2,6 +2,7 @@
 
     FerrymanError                      status  error.type              retried by clients
     ├── SettingsError                  (exit 2, before anything listens)
+    ├── StartError                     (exit 1: a process dies again and again at the start)
     ├── JournalUnwritable              (`on_ledger_failure` decides what a client sees)
     ├── JournalUnreadable              (of another version; the journal waits)
     ├── StoreError                     the database says what cannot be: damaged, or no such table
@@ -42,6 +43,10 @@ class SettingsError(FerrymanError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class StartError(FerrymanError):
+    """A process dies again and again before it has ever worked; its log says why."""
 
 
 class JournalUnwritable(FerrymanError):

@@ -19,10 +19,11 @@ from dataclasses import replace
 import structlog
 
 from ferryman.clock import Clock, SystemClock
-from ferryman.errors import SettingsError
-from ferryman.process.child import name_of
+from ferryman.errors import SettingsError, StartError
+from ferryman.process.child import HELD_BACK
 from ferryman.process.directory import RuntimeDirectory, directory_of
-from ferryman.process.messages import Failed, Handover, ProcessState, Ready, framed, read_message
+from ferryman.process.messages import Alive, Failed, Handover, ProcessState, Ready, framed, read_message
+from ferryman.process.place import MAX_RESTART_SECONDS, RESTART_SECONDS, SILENT_TICKS, TICK_SECONDS, Process
 from ferryman.relay.listen import Entrance
 from ferryman.settings import Settings
 from ferryman.tasks import TaskOwner
@@ -31,80 +32,30 @@ log = structlog.get_logger("ferryman.supervisor")
 
 MODULES = {"worker": "ferryman.relay.process", "control": "ferryman.control.process"}
 
-RESTART_SECONDS = 0.1
-MAX_RESTART_SECONDS = 10.0
-"""Before a process is started again: the first time, and at most; doubled each time."""
-
 HEALTHY_SECONDS = 30.0
 """A process that has lived so long is started again after `RESTART_SECONDS`."""
 
 WORKER_END_SECONDS = 10.0
 """What a worker may take beyond its grace: for clients to take what was written, and for the log."""
 
-CONTROL_END_SECONDS = 10.0
-"""What the control plane may take after the last worker has gone."""
+CONTROL_END_SECONDS = 20.0
+"""What the control plane may take after the last worker has gone: ten seconds to store what is left, and a
+few each for answers under way, its threads and its log."""
 
-
-class Process:
-    """One place for a process, and whoever fills it now.
-
-    Attributes:
-        role, number: see `ferryman.process.messages.Handover`.
-        state, pid, started_at, restarts: see `ferryman.process.messages.ProcessState`.
-        wait_seconds: before it is started again, if it dies.
-        wanted: it is started again when it ends.
-        ended: it has, and is not started again.
-    """
-
-    def __init__(self, role: str, number: int) -> None:
-        self.role = role
-        self.number = number
-        self.state = "starting"
-        self.started_at: float | None = None
-        self.restarts = 0
-        self.wait_seconds = RESTART_SECONDS
-        self.wanted = True
-        self.unwanted = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.running: asyncio.subprocess.Process | None = None
-        self.lifeline: asyncio.StreamWriter | None = None
-
-    def __repr__(self) -> str:
-        return f"<Process {self.name}: {self.state}, pid {self.pid}>"
-
-    @property
-    def name(self) -> str:
-        """What it is called in logs."""
-        return name_of(self.role, self.number)
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, `None` while there is none."""
-        return self.running.pid if self.running is not None else None
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is there."""
-        if self.running is not None and self.running.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.running.send_signal(number)
-
-    def end(self) -> None:
-        """Ask it to end, for good."""
-        self.wanted = False
-        self.unwanted.set()
-        self.state = "stopping"
-        self.send(signal.SIGTERM)
-
-    def told(self) -> ProcessState:
-        """What is told of it."""
-        return ProcessState(self.role, self.number, self.state, self.pid, self.started_at, self.restarts)
+MAX_FIRST_DEATHS = 5
+"""So often may a process die before all have run for the first time; then it is no accident."""
 
 
 class Supervisor:
     """The processes of one `ferryman serve`."""
 
     def __init__(
-        self, settings: Settings, *, on_ready: Callable[[int], None], clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        on_ready: Callable[[int], None],
+        clock: Clock | None = None,
+        silent_ticks: int = SILENT_TICKS,
     ) -> None:
         """Start nothing yet.
 
@@ -112,16 +63,17 @@ class Supervisor:
             settings: in force.
             on_ready: is called once, with the port, when all processes do their work.
             clock: by default the machine's.
+            silent_ticks: see `ferryman.process.place`.
         """
         self.settings = settings
-        self.control = Process("control", 0)
-        self.workers = [Process("worker", number + 1) for number in range(settings.workers)]
+        self.control = Process("control", 0, silent_ticks)
+        self.workers = [Process("worker", number + 1, silent_ticks) for number in range(settings.workers)]
         self._clock = clock if clock is not None else SystemClock()
         self._on_ready = on_ready
         self._began_at = self._clock.now()
         self._told_ready = False
         self._stopping = asyncio.Event()
-        self._failure: SettingsError | None = None
+        self._failure: SettingsError | StartError | None = None
         self._entrance: Entrance | None = None
         self._directory: RuntimeDirectory | None = None
         self._tasks = TaskOwner("supervisor")
@@ -134,15 +86,17 @@ class Supervisor:
 
         Raises:
             SettingsError: a process cannot start because of a setting.
+            StartError: one dies again and again before all have run.
         """
-        self._entrance = Entrance(self.settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_end_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._entrance = Entrance(self.settings)
         try:
             self._directory = directory_of(self.settings, self._entrance.port)
             self._directory.claim()
+            self._tasks.spawn(self._watch(), "watch")
             for process in self._all:
                 self._tasks.spawn(self._keep(process), process.name)
             await self._stopping.wait()
@@ -173,8 +127,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         for worker in self.workers:
-            if worker.state == "running":  # before that the signal would end it
-                worker.send(signal.SIGHUP)
+            worker.send(signal.SIGHUP)
 
     def _kill_all(self) -> None:
         for process in self._all:
@@ -197,6 +150,9 @@ class Supervisor:
                 log.error(
                     "process ended", name=process.name, cause=cause, again_in_seconds=process.wait_seconds
                 )
+                if not self._told_ready and process.restarts + 1 >= MAX_FIRST_DEATHS:
+                    times = f"{MAX_FIRST_DEATHS} times at its start, at last with {cause}"
+                    self._give_up(StartError(f"{process.name} has ended {times}; the log says why."))
                 self._change(process, "waiting")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(process.wait_seconds):
@@ -205,6 +161,16 @@ class Supervisor:
                 process.restarts += 1
         finally:
             process.ended.set()
+            self._tell()
+
+    async def _watch(self) -> None:
+        """End what hangs, so that it is replaced."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for process in self._all:
+                if process.tick():
+                    log.error("process hangs", name=process.name, pid=process.pid, now="it is killed")
+                    process.send(signal.SIGKILL)
 
     async def _live(self, process: Process) -> str:
         """One life of `process`, from its start to its end; why it ended."""
@@ -214,7 +180,8 @@ class Supervisor:
             return f"it could not be started: {error.strerror or error}"
         assert process.running is not None  # noqa: S101  # just started
         try:
-            while (message := await read_message(reader, Ready | Failed)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
+            while (message := await read_message(reader, Alive | Ready | Failed)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
+                process.heard()
                 self._on_message(process, message)
         except ValueError as error:
             log.error("process speaks nonsense", name=process.name, reason=str(error))  # noqa: TRY400  # its words say it all
@@ -231,6 +198,7 @@ class Supervisor:
         assert self._directory is not None  # noqa: S101  # the same
         shared = self._entrance.inherited if process.role == "worker" else None
         ours, theirs = socket.socketpair()
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # it is inherited
         with theirs:
             try:
                 # A group of its own: Ctrl-C in a terminal is for us, who end the others in their order.
@@ -245,6 +213,9 @@ class Supervisor:
             except BaseException:
                 ours.close()
                 raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+        process.begins()
         if not process.wanted:  # meanwhile
             process.send(signal.SIGTERM)
         process.started_at = self._clock.now()
@@ -260,13 +231,14 @@ class Supervisor:
         self._change(process, "starting")
         return reader
 
-    def _on_message(self, process: Process, message: Ready | Failed) -> None:
+    def _on_message(self, process: Process, message: Alive | Ready | Failed) -> None:
+        if isinstance(message, Alive):
+            return
         if isinstance(message, Failed):
             if self._told_ready:
                 log.error("process cannot start", name=process.name, problems=message.problems)
-            elif self._failure is None:
-                self._failure = SettingsError(message.problems)
-                self._stopping.set()
+            else:
+                self._give_up(SettingsError(message.problems))
             return
         self._change(process, "running")
         if not self._told_ready and all(one.state == "running" for one in self._all):
@@ -275,6 +247,12 @@ class Supervisor:
             self._on_ready(self._entrance.port)
         elif self._told_ready:
             log.info("process runs again", name=process.name, pid=process.pid, restarts=process.restarts)
+
+    def _give_up(self, failure: SettingsError | StartError) -> None:
+        """End all of it because of `failure`, if it is the first."""
+        if self._failure is None:
+            self._failure = failure
+            self._stopping.set()
 
     def _change(self, process: Process, state: str) -> None:
         """`process` is in another state."""

@@ -36,6 +36,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> dict[str, int]:
+    """The processes that a supervisor has started, by name."""
+    try:
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in pids}
+    except OSError:  # one has just gone
+        return {}
+    return {line[-2].decode(): int(pid) for pid, line in words.items() if b"-m" in line}
+
+
 class Family(Process):
     """`ferryman serve` on a free port, ready; what runs is ended with the test."""
 

@@ -13,7 +13,7 @@ import structlog
 
 from ferryman import __version__
 from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
-from ferryman.errors import SettingsError
+from ferryman.errors import SettingsError, StartError
 from ferryman.settings import Settings
 from ferryman.supervisor import Supervisor
 from ferryman.telemetry.log import configure
@@ -44,6 +44,10 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
         except SettingsError as error:
             messages.close()
             complain(error)
+        except StartError as error:
+            messages.close()
+            click.echo(f"ferryman: {error}", err=True)
+            sys.exit(1)
         finally:
             messages.close()
 
@@ -53,6 +57,7 @@ async def run(settings: Settings) -> None:
 
     Raises:
         SettingsError: the address cannot be listened on, a certificate not be used, and the like.
+        StartError: a process dies again and again before all have run.
     """
     await Supervisor(settings, on_ready=partial(announce, settings)).run()
     log.info("stopped")

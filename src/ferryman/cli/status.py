@@ -8,16 +8,17 @@ import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from ferryman.cli.options import load_or_exit, with_settings
-from ferryman.process.directory import directory_of
+from ferryman.process.directory import RuntimeDirectory, directory_of
 
 TIMEOUT_SECONDS = 10.0
 HEADINGS = ("process", "pid", "state", "up since (UTC)", "restarts", "memory", "live")
 EXIT_NOTHING_RUNS = 1
+EXIT_NO_ANSWER = 3
 
 
 @click.command()
@@ -27,7 +28,8 @@ def status(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401  # one per 
     """Show the processes of the Ferryman that runs with these settings.
 
     `port`, `unix_socket` and `runtime_directory` tell which it is. No key is needed: its socket is
-    for the user that it runs as. Exit code 1 if nothing runs.
+    for the user that it runs as. Exit code 1 if nothing runs, 3 if something does and its control
+    plane does not answer: it is starting, or is down while workers go on.
     """
     settings = load_or_exit(values).settings
     directory = directory_of(settings, settings.port)
@@ -35,9 +37,7 @@ def status(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401  # one per 
         body = fetch(directory.control, "/control/processes")
     except OSError as error:
         where = f"unix:{settings.unix_socket}" if settings.unix_socket else f"port {settings.port}"
-        reason = error.strerror or str(error)
-        click.echo(f"ferryman: nothing runs on {where}: {directory.control}: {reason}.", err=True)
-        sys.exit(EXIT_NOTHING_RUNS)
+        give_up(directory, where, error.strerror or str(error))
     if as_json:
         click.echo(body.decode())
         return
@@ -45,6 +45,22 @@ def status(*, as_json: bool, **values: Any) -> None:  # noqa: ANN401  # one per 
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def give_up(directory: RuntimeDirectory, where: str, reason: str) -> NoReturn:
+    """Say why nobody tells of processes, and exit."""
+    try:
+        holder = directory.holder()
+    except OSError as error:
+        hint = "run this as the user that Ferryman runs as"
+        click.echo(f"ferryman: {directory.path}: {error.strerror or error}; {hint}.", err=True)
+        sys.exit(EXIT_NOTHING_RUNS)
+    if holder is None:
+        click.echo(f"ferryman: nothing runs on {where}: {directory.control}: {reason}.", err=True)
+        sys.exit(EXIT_NOTHING_RUNS)
+    told = f"Ferryman runs on {where} (supervisor {holder}), but its control plane does not answer"
+    click.echo(f"ferryman: {told}: {reason}; try again in a moment, else see its log.", err=True)
+    sys.exit(EXIT_NO_ANSWER)
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from ferryman.errors import (
     error_headers,
 )
 from ferryman.model import Ids
+from ferryman.wire.names import CLIENT_ADDRESS
 
 log = structlog.get_logger("ferryman.control")
 
@@ -48,7 +49,10 @@ def create_app(routes: Iterable[BaseRoute], clock: Clock) -> Starlette:
 
 
 class Gate:
-    """Lets requests from beyond this machine's operator in with the master key only."""
+    """Lets requests from beyond this machine's operator in with the master key only.
+
+    `client` of those that a worker has passed on is the client that called the worker, with port 0.
+    """
 
     def __init__(self, app: ASGIApp, master_key: str | None, clock: Clock) -> None:
         """Stand before `app`; without a `master_key` nobody is let in."""
@@ -58,6 +62,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer 401."""
+        scope = introduced(scope)
         if scope["type"] == "http" and (error := self._refusal(HTTPConnection(scope))) is not None:
             await self._errors.answer(error)(scope, receive, send)
             return
@@ -78,6 +83,21 @@ class Gate:
             f"`{connection.url.path}` is Ferryman's own and needs the master key, and {what}; send it as "
             "`Authorization: Bearer`, `x-api-key` or `x-ferryman-key`."
         )
+
+
+def introduced(scope: Scope) -> Scope:
+    """`scope` with the client that a worker tells, who calls over a Unix socket, and without its header.
+
+    Nobody else is believed: on `admin_port` the client is who has connected.
+    """
+    if scope["type"] != "http":
+        return scope
+    told = [value for name, value in scope["headers"] if name == CLIENT_ADDRESS]
+    client = scope["client"]
+    if client is None and told:
+        client = (told[-1].decode("latin-1"), 0)
+    headers = [header for header in scope["headers"] if header[0] != CLIENT_ADDRESS]
+    return {**scope, "headers": headers, "client": client}
 
 
 def credentials(connection: HTTPConnection) -> list[bytes]:

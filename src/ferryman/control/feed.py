@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from ferryman.clock import Clock
-from ferryman.process.messages import Snapshot, WorkerState, framed, read_message
+from ferryman.process.messages import (
+    MAX_PART_BYTES,
+    MAX_SNAPSHOT_BYTES,
+    Part,
+    Removed,
+    Version,
+    WorkerState,
+    framed,
+    read_message,
+)
 from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.feed")
@@ -17,39 +28,73 @@ MAX_WORKERS = 1024
 """Connections at once: four times as many as there can be workers."""
 
 
-class FeedServer:
-    """Tells every worker what it works with, and again when that changes.
+class _Told(NamedTuple):
+    """A part as it is told.
 
     Attributes:
-        snapshot: the latest.
+        version: with which it has changed.
+        size: of its JSON in bytes, `None` since it was removed.
+        message: as it goes over the sockets, one for all of them.
+    """
+
+    version: int
+    size: int | None
+    message: bytes
+
+
+class FeedServer:
+    """Tells every worker what it works with, and again what of it changes.
+
+    Attributes:
+        version: of what was published last, 0 before: until then workers go on with what they hold.
         states: of the workers that are connected, by their numbers.
     """
 
     def __init__(self, clock: Clock) -> None:
-        # Microseconds since 1970, then one more a change: greater than all of those before a restart.
-        self.snapshot = Snapshot(int(clock.now() * 1e6), {})
+        self.version = 0
         self.states: dict[int, WorkerState] = {}
         self.all_gone = asyncio.Event()
         self.all_gone.set()
+        self._clock = clock
+        self._parts: dict[str, _Told] = {}
         self._changed: set[asyncio.Event] = set()  # one a connection
         self._server: asyncio.Server | None = None
         self._tasks = TaskOwner("feeds")
 
     def __repr__(self) -> str:
-        return f"<FeedServer {len(self._changed)} workers, version {self.snapshot.version}>"
+        return f"<FeedServer {len(self._changed)} workers, {len(self._parts)} parts, version {self.version}>"
 
     async def start(self, path: str) -> None:
         """Listen on the Unix socket `path`."""
         self._server = await asyncio.start_unix_server(self._accept, path)
 
-    def publish(self, data: dict[str, msgspec.Raw]) -> None:
-        """Tell all workers of new `data`, which takes the place of the old as a whole.
+    def publish(self, parts: Mapping[str, bytes | None]) -> int:
+        """Tell all workers what has changed: JSON by the name of the part, `None` for one that is no more.
 
-        A worker that is slow gets the latest only: nothing is queued.
+        The first time `parts` are all that there are. The version then is the time in microseconds, later one
+        more a change: those of two control planes differ. A part that is the same as before is not told
+        again. A worker that is slow gets the latest only: nothing is queued.
+
+        Returns:
+            The version with which `parts` hold.
+
+        Raises:
+            ValueError: a part is larger than `MAX_PART_BYTES`, or all are larger than `MAX_SNAPSHOT_BYTES`;
+                nothing is changed then.
         """
-        self.snapshot = Snapshot(self.snapshot.version + 1, data)
+        version = self.version + 1 if self.version else int(self._clock.now() * 1e6)
+        new = {name: _told(version, name, data) for name, data in parts.items()}
+        new = {name: part for name, part in new.items() if part.message != self._message_of(name)}
+        if not new and self.version:
+            return self.version
+        after = self._parts | new
+        size = sum(part.size or 0 for part in after.values())
+        if size > MAX_SNAPSHOT_BYTES:
+            raise ValueError(f"all parts have {size} bytes; at most {MAX_SNAPSHOT_BYTES}")
+        self._parts, self.version = after, version
         for changed in self._changed:
             changed.set()
+        return self.version
 
     async def close(self) -> None:
         """Let go of the workers."""
@@ -65,7 +110,8 @@ class FeedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         changed = asyncio.Event()
-        changed.set()
+        if self.version:
+            changed.set()
         self._changed.add(changed)
         self.all_gone.clear()
         telling = TaskOwner("feed")
@@ -88,15 +134,35 @@ class FeedServer:
                 state = state_now
                 self.states[state.number] = state
         finally:
-            # Its successor may be connected already.
-            if state is not None and self.states[state.number].pid == state.pid:
+            # Its successor may be connected already, or itself anew.
+            if state is not None and self.states.get(state.number) is state:
                 del self.states[state.number]
 
     async def _tell(self, writer: asyncio.StreamWriter, changed: asyncio.Event) -> None:
+        told = 0
         try:
             while await changed.wait():
                 changed.clear()
-                writer.write(framed(self.snapshot))
+                # What changes while these are on their way is told next.
+                version, due = self.version, [part for part in self._parts.values() if part.version > told]
+                for part in due:
+                    if told or part.size is not None:
+                        writer.write(part.message)
+                        await writer.drain()
+                writer.write(framed(Version(version, whole=not told)))
                 await writer.drain()
+                told = version
         except ConnectionError:
             writer.close()
+
+    def _message_of(self, name: str) -> bytes | None:
+        part = self._parts.get(name)
+        return None if part is None else part.message
+
+
+def _told(version: int, name: str, data: bytes | None) -> _Told:
+    if data is None:
+        return _Told(version, None, framed(Removed(name)))
+    if len(data) > MAX_PART_BYTES:
+        raise ValueError(f"the part `{name}` has {len(data)} bytes; at most {MAX_PART_BYTES}")
+    return _Told(version, len(data), framed(Part(name, msgspec.Raw(data))))

@@ -34,6 +34,10 @@ LAST_LOOKS = 5
 """How often one that stands by looks once more at its end, `POLL_SECONDS` apart: the control plane that has
 the work may be ending too, past its own last look. If it is not, it has stored everything meanwhile."""
 
+STORED_SUFFIX = ".stored"
+"""Of a dead worker's directory of which all is in the store: it goes with its checkpoint, in whatever step
+the control plane dies. That a directory is missing tells nothing: it may be another machine's."""
+
 NEW_SECONDS = 60.0
 """A directory without a segment may be that of a worker which is just starting."""
 
@@ -101,9 +105,19 @@ class Bookkeeper:
         if self._stored is None:
             found = self._store.write.checkpoints()
             self._stored = {name: _decode(one.position) for name, one in found.items()}
-        more = False
+        more, failure = False, None
         for directory in sorted(path for path in self._root.iterdir() if path.is_dir()):
-            more |= self._follow(directory)
+            if directory.suffix == STORED_SUFFIX:
+                self._forget(directory)
+                continue
+            try:
+                more |= self._follow(directory)
+            except StoreUnavailable:
+                raise
+            except (StoreError, JournalUnreadable, OSError) as error:  # one journal keeps up no other
+                failure = error
+        if failure is not None:
+            raise failure
         self._retain()
         return more
 
@@ -181,9 +195,14 @@ class Bookkeeper:
         """All of a dead worker's journal is in the store."""
         self._drop(directory.name)
         self._store.sync()
+        self._forget(directory.rename(directory.with_name(directory.name + STORED_SUFFIX)))
+
+    def _forget(self, directory: Path) -> None:
+        """Remove the checkpoint of a directory with `STORED_SUFFIX`, then the directory."""
+        name = directory.name.removesuffix(STORED_SUFFIX)
+        self._store.write.forget_checkpoint(name)
+        self._known.pop(name, None)
         shutil.rmtree(directory)
-        self._store.write.forget_checkpoint(directory.name)
-        self._known.pop(directory.name, None)
 
     def _drop(self, name: str) -> None:
         tail = self._tails.pop(name, None)
@@ -200,7 +219,7 @@ class Bookkeeper:
 
 async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
     """Let `bookkeeper` work until `stopping` is set and nothing is left to be stored."""
-    away = False
+    away, told = False, ""
     looks_left = LAST_LOOKS
     while True:
         last = stopping.is_set()
@@ -210,13 +229,13 @@ async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
             if not away:
                 log.warning("database away", reason=str(error), now="the journals keep what comes")
             away, more, pause = True, False, RETRY_SECONDS
-        except Exception:
-            log.exception("journals not stored")
+        except Exception as error:  # noqa: BLE001  # it is logged there, and what is next may be stored
+            told = _told(error, told)
             more, pause = False, RETRY_SECONDS
         else:
-            if away:
-                log.info("database back")
-            away, pause = False, POLL_SECONDS
+            if away or told:
+                log.info("database back" if away else "journals stored again")
+            away, told, pause = False, "", POLL_SECONDS
         if more:
             continue
         if last and (away or not looks_left or not bookkeeper.stands_by):
@@ -224,6 +243,13 @@ async def keep(bookkeeper: Bookkeeper, stopping: asyncio.Event) -> None:
         looks_left -= last
         await _rest(stopping, pause)
     await asyncio.to_thread(bookkeeper.close)
+
+
+def _told(error: Exception, before: str) -> str:
+    """Log `error` unless it is what was told `before`: once, not every second."""
+    if str(error) != before:
+        log.error("journals not stored", now="it is tried again every second", exc_info=error)
+    return str(error)
 
 
 async def _rest(stopping: asyncio.Event, seconds: float) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import structlog
 
 from ferryman.clock import SystemClock
-from ferryman.control import spend
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
-from ferryman.errors import SettingsError, StoreUnavailable
+from ferryman.control.spend import Spend
+from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.settings_store import database, journal_directory
@@ -42,17 +42,17 @@ async def work(child: Child) -> None:
     """Serve until the supervisor says so or has gone, and the workers have ended.
 
     Raises:
-        SettingsError: `admin_port` cannot be listened on.
+        SettingsError: `admin_port` cannot be listened on, or the database not be used.
     """
-    os.nice(NICENESS)
-    logging.getLogger("uvicorn").addHandler(LogHandler())
     clock = SystemClock()
-    settings = child.handover.settings
-    directory = RuntimeDirectory(Path(child.handover.directory))
-    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     feed = FeedServer(clock)
     processes = Processes(feed)
     await child.begin(processes.take)
+    os.nice(NICENESS)
+    logging.getLogger("uvicorn").addHandler(LogHandler())
+    settings = child.handover.settings
+    directory = RuntimeDirectory(Path(child.handover.directory))
+    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     store = Store(database(settings))
     bookkeeper = Bookkeeper(
         journal_directory(settings), store, clock, retention_days=settings.entries_retention_days
@@ -61,37 +61,51 @@ async def work(child: Child) -> None:
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
-    app = create_app([*processes.routes(), *spend.routes(store.read)], clock)
+    reports = Spend(store.read)
+    app = create_app([*processes.routes(), *reports.routes()], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
+    feed.publish({})  # there is nothing yet to work with
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()
     gc.freeze()
     child.ready()
     await child.stopping.wait()
-    # What they write at their end is still to be stored. The supervisor stops us when they have gone; after
-    # a signal to all processes, or its own death, we see it here.
-    await _wait(feed.all_gone, child.grace_seconds + WORKERS_SECONDS)
+    await _workers_gone(child, processes, feed)
     stored.set()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
+    reports.close()
     await feed.close()
 
 
 async def _migrate(bookkeeper: Bookkeeper) -> None:
-    """Bring the database to this version now, if it is there: what it refuses is to be seen at the start."""
+    """Bring the database to this version now, if it is there: what it refuses is to be seen at the start.
+
+    Raises:
+        SettingsError: it was made by a newer version, or is no database that we could use.
+    """
     try:
         await asyncio.to_thread(bookkeeper.migrate)
     except StoreUnavailable as error:
         log.warning("database away", reason=str(error), now="it is tried again")
+    except StoreError as error:
+        raise SettingsError([f"database_url: {error}."]) from error
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:
+    """Wait for the workers: what they write at their end is still to be stored.
+
+    The supervisor stops us when they have gone. After a signal to all processes we hear it of the supervisor,
+    and after its own death we see it by their connections.
+    """
+    seconds = child.grace_seconds + WORKERS_SECONDS
     try:
         async with asyncio.timeout(seconds):
-            await event.wait()
+            while not (feed.all_gone if child.orphaned else processes.workers_gone).is_set():  # noqa: ASYNC110  # which of the two may change
+                await asyncio.sleep(0.02)
     except TimeoutError:
         log.warning("workers have not ended in time", seconds=seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +24,13 @@ class Processes:
 
     Attributes:
         states: as the supervisor told them last.
+        workers_gone: no worker has a process, as far as it has told.
     """
 
     def __init__(self, feed: FeedServer, memory_of: Callable[[int], int | None] | None = None) -> None:
         """Begin with nothing; `memory_of` is the resident memory of a pid in bytes, `None` if unknown."""
         self.states: list[ProcessState] = []
+        self.workers_gone = asyncio.Event()
         self._feed = feed
         self._memory_of = memory_of if memory_of is not None else resident_bytes
 
@@ -37,6 +40,10 @@ class Processes:
     def take(self, states: list[ProcessState]) -> None:
         """The supervisor's word."""
         self.states = states
+        if any(state.role == "worker" and state.pid is not None for state in states):
+            self.workers_gone.clear()
+        else:
+            self.workers_gone.set()
 
     def rows(self) -> list[dict[str, Any]]:
         """One a process, for JSON."""

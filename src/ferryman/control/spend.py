@@ -6,25 +6,28 @@ The database is asked in threads, never on the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ferryman.control.spend_query import MAX_LISTED, PageQuery, list_query, page_query
 from ferryman.control.spend_row import row_of
 from ferryman.errors import Overloaded, StoreUnavailable, Unavailable
-from ferryman.store.read import MAX_PAGE, Cursor, Reader
+from ferryman.store.read import MAX_PAGE, Cursor, Filter, Reader
 
 THREADS = 2
 """Reports at once: of the store's few connections some stay free for writing and for all else."""
 
 MAX_WAITING = 32
 """Reports under way and waiting; some seconds of work."""
+
+NOT_STORED = {"cache-control": "no-store"}
 
 T = TypeVar("T")
 
@@ -55,23 +58,32 @@ class Spend:
             Route("/spend/logs/v2", self._page, methods=["GET"]),
         ]
 
+    def close(self) -> None:
+        """Begin nothing more; what runs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _list(self, request: Request) -> Response:
         wanted = list_query(request.query_params)
+        # What the first page tells may be an error, so it is there before the answer begins.
+        first = await self._in_thread(lambda: self._rows(wanted, 0, None))
+        parts = self._parts(wanted, *first)
+        return StreamingResponse(parts, media_type="application/json", headers=NOT_STORED)
 
-        def answer() -> bytes:
-            # Each by itself: one call for all would hold the interpreter for a tenth of a second.
-            rows: list[bytes] = []
-            after: Cursor | None = None
-            while len(rows) < MAX_LISTED:
-                limit = min(MAX_LISTED - len(rows), MAX_PAGE)
-                page = self._reader.page(wanted, limit=limit, after=after)
-                rows += [msgspec.json.encode(row_of(entry)) for entry in page.entries]
-                after = page.after
-                if after is None:
-                    break
-            return b"[" + b",".join(rows) + b"]"
+    async def _parts(self, wanted: Filter, rows: list[bytes], after: Cursor | None) -> AsyncIterator[bytes]:
+        """The list, a page at a time: as fast as the client takes it, and no more of it in memory."""
+        listed = len(rows)
+        yield b"[" + b",".join(rows)
+        while after is not None and listed < MAX_LISTED:
+            ask = partial(self._rows, wanted, listed, after)
+            rows, after = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+            listed += len(rows)
+            yield b"".join(b"," + row for row in rows)
+        yield b"]"
 
-        return await self._answered(answer)
+    def _rows(self, wanted: Filter, listed: int, after: Cursor | None) -> tuple[list[bytes], Cursor | None]:
+        page = self._reader.page(wanted, limit=min(MAX_LISTED - listed, MAX_PAGE), after=after)
+        # Each by itself: one call for all would hold the interpreter for ten milliseconds.
+        return [msgspec.json.encode(row_of(entry)) for entry in page.entries], page.after
 
     async def _page(self, request: Request) -> Response:
         query = page_query(request.query_params)
@@ -98,7 +110,7 @@ class Spend:
 
     async def _answered(self, answer: Callable[[], bytes]) -> Response:
         body = await self._in_thread(answer)
-        return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+        return Response(body, media_type="application/json", headers=NOT_STORED)
 
     async def _in_thread(self, ask: Callable[[], T]) -> T:
         """What `ask` returns.

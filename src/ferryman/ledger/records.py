@@ -14,8 +14,12 @@ from ferryman.model import Entry, Usage
 class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is known of an exchange when its request goes upstream; the fields are those of `Entry`.
 
-    A further attempt is not opened again: only an exchange that is closed tells how many there were.
-    `request_bytes` is 0 for a body that had not come whole.
+    A further attempt is opened again, under the same id; the last one counts.
+
+    Attributes:
+        request_bytes: 0 for a body that had not come whole.
+        attempts: with the one that is about to be made, so that one more may be told than was sent if
+            the worker died while it connected.
     """
 
     id: str

@@ -23,6 +23,7 @@ class Syncer:
         dirty: something was written since the last sync.
         failed: the last sync failed; the next one is tried an interval later.
         failures: how many have.
+        removed: the file is in no directory any more, so what is written to it goes nowhere.
     """
 
     def __init__(self, directory: int, interval_seconds: float) -> None:
@@ -34,6 +35,7 @@ class Syncer:
         """
         self.failed = False
         self.failures = 0
+        self.removed = False
         self._directory = directory
         self._interval_seconds = interval_seconds
         self._file = -1
@@ -54,6 +56,7 @@ class Syncer:
         if self._file >= 0:
             self._retired.append(self._file)
         self._file = file
+        self.removed = False
         self._directory_changed = True
         self.wrote()
 
@@ -92,6 +95,8 @@ class Syncer:
             file = -1 if retired == file else file
         if file >= 0:
             done &= self._sync(file)
+            if not os.fstat(file).st_nlink and file == self._file:
+                self.removed = True
         if changed and not self._sync(self._directory):
             done, self._directory_changed = False, True
         if self.failed and done:

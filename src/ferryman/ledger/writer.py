@@ -213,7 +213,7 @@ class JournalWriter:
             raise JournalUnwritable(self._problem) from error
 
     def _write(self, kind: int, payload: bytes) -> None:
-        if not 0 < self._size < self._segment_bytes:
+        if not 0 < self._size < self._segment_bytes or self._syncer.removed:
             self._begin_segment()
         self._put(frame(kind, self._sequence + 1, payload))
         self._sequence += 1
@@ -264,7 +264,8 @@ class JournalWriter:
 
 
 def _cannot(directory: Path, error: Exception) -> str:
-    return f"The journal in `{directory}` cannot be written: {error}"
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return f"The journal in `{directory}` cannot be written: {reason}"
 
 
 def _own(directory: Path) -> int:
@@ -273,7 +274,9 @@ def _own(directory: Path) -> int:
     Raises:
         OSError: it cannot be had.
     """
-    directory.mkdir(0o700, parents=True, exist_ok=True)
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):  # `parents=True` would open them to others, as the umask has it
+        path.mkdir(0o700, exist_ok=True)
     for path in (directory.parent, directory.parent.parent):  # so that the directory survives as its files do
         parent = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,6 +18,7 @@ import structlog
 from ferryman.errors import SettingsError
 from ferryman.process.messages import (
     LENGTH_BYTES,
+    Alive,
     Failed,
     Handover,
     ProcessState,
@@ -32,6 +35,17 @@ log = structlog.get_logger("ferryman.process")
 LIFELINE = 0
 """Standard input: the number needs no telling."""
 
+HELD_BACK = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""What the supervisor blocks in a process that it starts, until the process can take it: by default each of
+them would end an interpreter that is still coming up, and what there was to store with it."""
+
+BEAT_SECONDS = 1.0
+"""How often a process tells that it lives: one message of 20 bytes, from its loop."""
+
+THREADS_SECONDS = 2.0
+"""For threads at the end, when all is done that could be: one that waits for a database that does not
+answer would keep the process, and with it the journals from its successor."""
+
 HANDOVER_SECONDS = 10.0
 """For the supervisor to hand over; it writes before the interpreter is up."""
 
@@ -39,6 +53,7 @@ ORPHAN_GRACE_SECONDS = 5.0
 """How long a process goes on whose supervisor was killed: nobody watches it, and its successor may be
 waiting. After SIGTERM it is `shutdown_grace_seconds`."""
 
+EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 
 NOT_STARTED = "ferryman: this process is started by `ferryman serve`, whose settings did not come"
@@ -71,7 +86,7 @@ class Child:
         return min(grace_seconds, ORPHAN_GRACE_SECONDS) if self.orphaned else grace_seconds
 
     async def begin(self, on_states: Callable[[list[ProcessState]], None] = lambda _: None) -> None:
-        """Notice signals, and the end of the supervisor.
+        """Notice signals, and the end of the supervisor, and tell it from here on that we live.
 
         Args:
             on_states: takes what the supervisor tells of all processes; only the control plane is told.
@@ -79,8 +94,15 @@ class Child:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         reader, self._writer = await asyncio.open_unix_connection(sock=self._lifeline)
         self._tasks.spawn(self._follow(reader, on_states), "lifeline")
+        self._tasks.spawn(self._beat(self._writer), "beat")
+
+    def on_hangup(self, reload: Callable[[], None]) -> None:
+        """Call `reload` at SIGHUP, also at one that came before. Without this it is never noticed."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def ready(self) -> None:
         """Tell the supervisor that the work is done from here on."""
@@ -98,10 +120,16 @@ class Child:
     ) -> None:
         while (states := await read_message(reader, list[ProcessState])) is not None:
             on_states(states)
+        self.orphaned = True
         if not self.stopping.is_set():
-            self.orphaned = True
             log.warning("supervisor has gone", grace_seconds=self.grace_seconds)
             self.stopping.set()
+
+    async def _beat(self, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            if not writer.transport.get_write_buffer_size():  # else the supervisor reads nothing now
+                writer.write(framed(Alive()))
+            await asyncio.sleep(BEAT_SECONDS)
 
 
 def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Callable[[], Any] | None) -> None:
@@ -117,7 +145,9 @@ def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Calla
         handover = _receive(lifeline)
     except OSError:
         sys.exit(NOT_STARTED)
+    os.umask(0o077)  # what we make is for our user
     settings = handover.settings
+    code = 0
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     with io.FileIO(sys.stderr.fileno(), "wb", closefd=False) as stderr:
         messages = BackgroundWriter(stderr, "ferryman.messages")
@@ -125,13 +155,35 @@ def main(work: Callable[[Child], Coroutine[Any, Any, None]], loop_factory: Calla
         configure(level=settings.log_level, text=text, writer=messages, process=name)
         try:
             with asyncio.Runner(loop_factory=loop_factory) as runner:
-                runner.run(_run(work, handover, lifeline))
+                try:
+                    runner.run(_run(work, handover, lifeline))
+                finally:
+                    waiting = _end_in_time(messages)
+            waiting.cancel()
         except SettingsError as error:
             lifeline.setblocking(True)
             lifeline.sendall(framed(Failed(error.problems)))
-            sys.exit(EXIT_SETTINGS)
-        finally:
-            messages.close()
+            code = EXIT_SETTINGS
+        except Exception:
+            log.exception("process failed")
+            code = EXIT_FAILED
+        messages.close()
+    _end_in_time(messages)
+    sys.exit(code)
+
+
+def _end_in_time(messages: BackgroundWriter) -> threading.Timer:
+    """See to it that this process ends, whatever its threads wait for."""
+
+    def end() -> None:
+        log.warning("ended without its threads", seconds=THREADS_SECONDS)
+        messages.close()
+        os._exit(EXIT_FAILED)
+
+    timer = threading.Timer(THREADS_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def name_of(role: str, number: int) -> str:

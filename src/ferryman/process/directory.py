@@ -7,11 +7,17 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 
 from ferryman.errors import SettingsError
 from ferryman.settings import Settings
 from ferryman.settings_load import shown
+
+MAX_SOCKET_BYTES = 107
+"""Of the path of a Unix socket (unix(7): 108 with the byte that ends it)."""
+
+LOCK_TRIES = 5  # of 20 ms each: who asks for the `holder` has the lock for microseconds
 
 MODE = 0o700
 """Whoever reaches the sockets needs no key: nobody else may."""
@@ -41,8 +47,13 @@ class RuntimeDirectory:
         """Make the directory, and keep it for this process until `release` or its end.
 
         Raises:
-            SettingsError: it cannot be made, others could reach into it, or another Ferryman has it.
+            SettingsError: it cannot be made, its path is too long for sockets, others could reach into it,
+                or another Ferryman has it.
         """
+        longest = max(self.control, self.relayed, self.feed, key=lambda path: len(os.fsencode(path)))
+        if (size := len(os.fsencode(longest))) > MAX_SOCKET_BYTES:
+            what = f"is too long: the path of a socket in it would have {size} bytes, and may have"
+            raise self._problem(f"{what} {MAX_SOCKET_BYTES}")
         try:
             self.path.parent.mkdir(MODE, parents=True, exist_ok=True)
             self.path.mkdir(MODE, exist_ok=True)
@@ -52,6 +63,8 @@ class RuntimeDirectory:
             if stat.S_IMODE(status.st_mode) != MODE:
                 self.path.chmod(MODE)
             self._lock = _locked(self.path / "lock")
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, b"%d\n" % os.getpid())
         except BlockingIOError as error:
             raise self._problem("is in use by another Ferryman of this user on this port") from error
         except OSError as error:
@@ -68,6 +81,25 @@ class RuntimeDirectory:
         os.close(self._lock)
         self._lock = None
 
+    def holder(self) -> int | None:
+        """The process that has claimed the directory, `None` if none has.
+
+        Raises:
+            OSError: that cannot be told; the directory is another user's.
+        """
+        try:
+            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(lock, 20)
+            return int(text) if text.strip().isdigit() else 0
+        finally:
+            os.close(lock)
+        return None
+
     def _problem(self, what: str) -> SettingsError:
         way_out = "name another place in `runtime_directory`"
         return SettingsError([f"runtime_directory: {shown(self.path)} {what}; {way_out}."])
@@ -76,11 +108,16 @@ class RuntimeDirectory:
 def _locked(path: Path) -> int:
     """A lock that ends with this process; BlockingIOError if another has it."""
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not tries_left:
+                os.close(lock)
+                raise
+            time.sleep(0.02)
+        else:
+            break
     return lock
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,8 +12,15 @@ from ferryman.settings import Settings
 
 LENGTH_BYTES = 4
 
-MAX_MESSAGE_BYTES = 64 << 20
-"""A snapshot with 100,000 keys has about 20 MB; anything larger is a mistake."""
+MAX_PART_BYTES = 1 << 20
+"""Of a part of a snapshot. Parts should have 64 KiB or less: decoding that holds up a worker for a
+millisecond, and a change costs the parts that it touches."""
+
+MAX_SNAPSHOT_BYTES = 64 << 20
+"""Of all parts: 100,000 keys have about 20 MB, so anything larger is a mistake."""
+
+MAX_MESSAGE_BYTES = MAX_PART_BYTES + 4_096
+"""The largest message is a part with its name."""
 
 
 class Handover(msgspec.Struct, frozen=True):
@@ -35,6 +43,10 @@ class Handover(msgspec.Struct, frozen=True):
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """A process does its work."""
+
+
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """A process comes round its loop; see `ferryman.process.child.BEAT_SECONDS`."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -83,16 +95,46 @@ class WorkerState(msgspec.Struct, frozen=True):
     snapshot_version: int
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """What workers work with, whole.
+class Part(msgspec.Struct, frozen=True, tag="part"):
+    """A part of what workers work with, which takes the place of the one before of that name.
 
     Attributes:
-        version: grows with each change, also over restarts of the control plane.
-        data: by name; empty until there are keys, prices and budgets.
+        name: of the part, such as that of the prices or of some of the keys.
+        data: its JSON.
+    """
+
+    name: str
+    data: msgspec.Raw
+
+
+class Removed(msgspec.Struct, frozen=True, tag="removed"):
+    """There is no such part any more."""
+
+    name: str
+
+
+class Version(msgspec.Struct, frozen=True, tag="version"):
+    """All parts of a version have been told: from here on it holds.
+
+    Attributes:
+        version: grows with each change, as long as one control plane lives.
+        whole: all parts were told since the connection began, else those that have changed.
     """
 
     version: int
-    data: dict[str, msgspec.Raw]
+    whole: bool
+
+
+class Snapshot(NamedTuple):
+    """What a worker works with.
+
+    Attributes:
+        version: of the control plane that it came from.
+        parts: what was made of each, by name.
+    """
+
+    version: int
+    parts: Mapping[str, Any]
 
 
 T = TypeVar("T")

@@ -172,7 +172,7 @@ class Exchange:
                 self._hold(ours)
             body = None if self.streaming else self.body
             self.head, self.mutations = prepare(
-                self.request, self.route, body, self.line.face, is_edited=ours is not None
+                self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
             )
             self.line.recorder.opened(self)
         except RelayError as error:
@@ -313,10 +313,10 @@ class Exchange:
 
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """Ask once more where that cannot bill twice, else tell the client."""
-        self.upstream = None
+        self.upstream, self.deadline = None, math.inf
         waited_seconds = self.line.clock.monotonic() - self.sent_at
         if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
-            self.deadline = math.inf
+            self.line.recorder.opened_again(self)
             self._connect()
         else:
             self.fail(forward.lost(self.line.pool.origin, error, answered=answered))

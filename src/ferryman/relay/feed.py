@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import structlog
 
-from ferryman.process.messages import Snapshot, WorkerState, framed, read_message
+from ferryman.process.messages import (
+    MAX_SNAPSHOT_BYTES,
+    Part,
+    Removed,
+    Snapshot,
+    Version,
+    WorkerState,
+    framed,
+    read_message,
+)
 from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.feed")
@@ -21,6 +32,15 @@ REPORT_SECONDS = 1.0
 RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 1.0
 """Between two attempts to connect, from the first to the last: it is on this machine and costs little."""
+
+
+_GONE = object()
+"""Stands for a part that is no more."""
+
+
+def kept(_name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # whatever the parts are made into
+    """A part as it came."""
+    return bytes(data)
 
 
 class Feed:
@@ -34,6 +54,8 @@ class Feed:
         self,
         path: str,
         state: Callable[[], WorkerState],
+        *,
+        made_of: Callable[[str, msgspec.Raw], Any] = kept,
         on_snapshot: Callable[[Snapshot], None] = lambda _: None,
     ) -> None:
         """Open nothing yet.
@@ -41,12 +63,16 @@ class Feed:
         Args:
             path: of the control plane's socket for feeds.
             state: how the worker fares.
-            on_snapshot: takes each snapshot, whole; must not wait.
+            made_of: what stands in the snapshot for a part of that name, made of its JSON. Parts come one by
+                one, and exchanges go on between two of them. A ValueError leaves all as it was.
+            on_snapshot: takes each snapshot, once all parts of it are there; neither may wait.
         """
         self.snapshot: Snapshot | None = None
         self._path = path
         self._state = state
+        self._made_of = made_of
         self._on_snapshot = on_snapshot
+        self._wait_seconds = RETRY_SECONDS
         self._tasks = TaskOwner("feed")
 
     def __repr__(self) -> str:
@@ -61,7 +87,6 @@ class Feed:
         await self._tasks.close()
 
     async def _keep_connected(self) -> None:
-        wait_seconds = RETRY_SECONDS
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(self._path)
@@ -69,24 +94,47 @@ class Feed:
                 log.debug("control plane not reached", reason=str(error))
             else:
                 try:
-                    wait_seconds = RETRY_SECONDS
                     await self._exchange(reader, writer)
                 except (OSError, ValueError) as error:
                     log.warning("feed broken off", reason=str(error))
+                except Exception:  # without its feed a worker would go on for ever with what is no more
+                    log.exception("feed failed")
                 finally:
                     writer.close()
-            await asyncio.sleep(wait_seconds)
-            wait_seconds = min(2 * wait_seconds, MAX_RETRY_SECONDS)
+            await asyncio.sleep(self._wait_seconds)
+            self._wait_seconds = min(2 * self._wait_seconds, MAX_RETRY_SECONDS)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reports = TaskOwner("feed.reports")
         reports.spawn(self._report(writer), "reports")
         try:
-            while (snapshot := await read_message(reader, Snapshot)) is not None:
-                self.snapshot = snapshot
-                self._on_snapshot(snapshot)
+            await self._take(reader, writer)
         finally:
             await reports.close()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take what is told, as long as the connection lasts."""
+        parts: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
+        size = 0
+        while (message := await read_message(reader, Part | Removed | Version)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
+            if isinstance(message, Part):
+                size += len(bytes(message.data))
+                if size > MAX_SNAPSHOT_BYTES:
+                    raise ValueError(f"a snapshot of more than {MAX_SNAPSHOT_BYTES} bytes")
+                changes[message.name] = self._made_of(message.name, message.data)
+                await asyncio.sleep(0)  # more of them may be there already, and exchanges wait
+                continue
+            if isinstance(message, Removed):
+                changes[message.name] = _GONE
+                continue
+            before = {} if message.whole else parts
+            parts = {name: value for name, value in (before | changes).items() if value is not _GONE}
+            changes, size = {}, 0
+            self.snapshot = Snapshot(message.version, parts)
+            self._on_snapshot(self.snapshot)
+            self._wait_seconds = RETRY_SECONDS
+            writer.write(framed(self._state()))  # at once: whoever made a change may wait for it
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         try:

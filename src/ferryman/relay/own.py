@@ -62,5 +62,8 @@ def control_line(
         drains=0,
     )
     credentials = dropped & (OWN_CREDENTIALS | UPSTREAM_CREDENTIALS)
-    face = UpstreamFace(b"", b"ferryman", b"", tuple(sorted(credentials)), adds_version=False)
+    handed_on = tuple(sorted(credentials))
+    face = UpstreamFace(
+        b"", b"ferryman", b"", handed_on, adds_version=False, client_address=line.client_address
+    )
     return line.beside(pool, face, limits)

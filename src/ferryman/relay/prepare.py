@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import msgspec
 
 from ferryman.http1.client import Body
-from ferryman.http1.fields import pattern_of, without
+from ferryman.http1.fields import Fields, pattern_of, without
 from ferryman.http1.request import DROPPED, Request
 from ferryman.model import ABSENT, Call
 from ferryman.relay.values import Route
 from ferryman.wire.edit import without_member
 from ferryman.wire.names import (
     CHARGES,
+    CLIENT_ADDRESS,
     CODING,
     DEFAULT_VERSION,
     OWN_CREDENTIALS,
@@ -40,6 +42,8 @@ class UpstreamFace(NamedTuple):
             and of the proxy's, each behind a CRLF.
         handed_on: names of headers that go to nobody else and are handed on to this target.
         adds_version: a request without `anthropic-version` is given one.
+        client_address: tells it from a connection's peer and a request's headers, for a target that is told
+            it, and is given the client's own `Host`.
     """
 
     prefix: bytes
@@ -47,6 +51,7 @@ class UpstreamFace(NamedTuple):
     credential: bytes
     handed_on: tuple[bytes, ...] = ()
     adds_version: bool = True
+    client_address: Callable[[str, Fields], str | None] | None = None
 
 
 def upstream_face(
@@ -62,7 +67,7 @@ def upstream_face(
 
 def dropped(api_key: str | None) -> AbstractSet[bytes]:
     """Names (lower case) of the request headers that do not go upstream."""
-    names = DROPPED | OWN_CREDENTIALS | CHARGES
+    names = DROPPED | OWN_CREDENTIALS | CHARGES | {CLIENT_ADDRESS}
     return names | UPSTREAM_CREDENTIALS if api_key else names
 
 
@@ -81,6 +86,7 @@ def prepare(
     body: Body | None,
     face: UpstreamFace,
     *,
+    peer: str = "",
     is_edited: bool = False,
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
@@ -90,6 +96,7 @@ def prepare(
         route: where it goes.
         body: all of it, `None` if it goes on as it comes.
         face: what the upstream wants.
+        peer: the other end of the client's connection.
         is_edited: the body is what `edited` made of it, and has no content coding any more.
 
     Returns:
@@ -100,7 +107,7 @@ def prepare(
     if isinstance(memo, _Prepared) and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
-        head, mutations = _unframed_head(request, route, face)
+        head, mutations = _unframed_head(request, route, face, peer)
         request.fields.memo = _Prepared(target, head, mutations)
     if is_edited:
         head = without(head, _CODING)
@@ -120,7 +127,7 @@ class _Prepared(msgspec.Struct, gc=False):
     mutations: str
 
 
-def _unframed_head(request: Request, route: Route, face: UpstreamFace) -> tuple[bytes, str]:
+def _unframed_head(request: Request, route: Route, face: UpstreamFace, peer: str) -> tuple[bytes, str]:
     kept, codings = request.fields.kept, route.codings
     if codings is not None and _ENCODING in request.fields.found:
         kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
@@ -129,7 +136,12 @@ def _unframed_head(request: Request, route: Route, face: UpstreamFace) -> tuple[
         added += b"".join(b"\r\n%b: %b" % (name, value) for value in request.fields.values(name))
     if face.adds_version and VERSION not in request.fields.found:
         added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
-    head = (request.method, face.prefix, route.target, face.host, kept, added)
+    host = face.host
+    if face.client_address is not None:
+        host = request.fields.found.get(b"host", host)
+        address = face.client_address(peer, request.fields) or ""
+        added = b"%b\r\n%b: %b" % (added, CLIENT_ADDRESS, address.encode())
+    head = (request.method, face.prefix, route.target, host, kept, added)
     return b"%b %b%b HTTP/1.1\r\nhost: %b%b%b" % head, mutations
 
 

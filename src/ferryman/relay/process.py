@@ -8,7 +8,6 @@ import gc
 import io
 import os
 import resource
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -42,6 +41,7 @@ async def work(child: Child) -> None:
     Raises:
         SettingsError: the address cannot be listened on, or a certificate not be used.
     """
+    await child.begin()
     raise_file_limit()
     settings = child.handover.settings
     loop = asyncio.get_running_loop()
@@ -86,9 +86,8 @@ def open_journal(child: Child) -> JournalWriter:
 async def serve(child: Child, worker: Worker, feed_path: str) -> None:
     """Start `worker`, and stop it with the child."""
     feed = Feed(feed_path, lambda: state_of(child, worker, feed))
-    await child.begin()
     await worker.start()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.reload)
+    child.on_hangup(worker.reload)
     tune_allocator()
     tune_collector()
     feed.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,13 @@ class Recorder:
                     "Ferryman cannot write its ledger, so nothing goes upstream (`on_ledger_failure`); "
                     "its log says why. Try again in a moment."
                 ) from error
+
+    def opened_again(self, exchange: Exchange) -> None:
+        """Its request is about to go upstream a second time. It is written down already, so it may."""
+        if self._journal is not None:
+            again = b'%b,"attempts":%d}' % (exchange.opening[:-1], exchange.attempts + 1)
+            with contextlib.suppress(JournalUnwritable):  # then one attempt is told
+                self._journal.opened(again)
 
     def seen(self, exchange_id: str, usage: Usage) -> None:
         """Its stream has told what the input came to. What cannot be written is told by the entry."""

@@ -50,6 +50,9 @@ FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = frozenset({FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded"})
 """What a proxy in front of us tells us about the client and its connection."""
 
+CLIENT_ADDRESS = b"x-ferryman-client-address"
+"""What a worker tells the control plane of the client; what a client says in it goes nowhere."""
+
 REQUEST_ID = b"request-id"
 """Anthropic's id of a request, in its answer."""
 
