@@ -24,6 +24,9 @@ from ferryman.control.spend_row import litellm_fields
 from ferryman.errors import RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.pricing.catalog import CLASSES, FALLBACK
+from ferryman.pricing.cost import BILLED_CATEGORIES, REFUSALS_BILLED_FROM, REFUSALS_FREE_FROM
+from ferryman.pricing.estimate import BYTES_PER_TOKEN
 from ferryman.relay import respond
 from ferryman.relay.address import MAX_HOPS
 from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
@@ -32,6 +35,7 @@ from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
 from ferryman.relay.route import OWN_PATHS
 from ferryman.settings import env_names, rows
 from ferryman.settings_load import load
+from ferryman.settings_prices import PER_TOKEN
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
 from ferryman.telemetry.log import json_line, text_line
@@ -217,6 +221,16 @@ def test_bounds_of_attribution_are_those_of_the_code() -> None:
         f"{MAX_METADATA_BYTES:,} bytes",
         f"{MAX_MEMBERS:,}",
     ]
+
+
+def test_page_of_prices_has_the_rules_of_the_code() -> None:
+    text = (ROOT / "docs" / "prices.md").read_text("utf-8")
+    named = {*CLASSES, *PER_TOKEN, *BILLED_CATEGORIES}
+    assert named <= set(re.findall(r"`(\w+)`", text))
+    assert f"`price_source: {FALLBACK}`" in text
+    assert f"is billed since {REFUSALS_BILLED_FROM:%Y-%m-%d} if" in text
+    assert f"from {REFUSALS_FREE_FROM:%Y-%m-%d} until then" in text
+    assert ("a third of the bytes" in text) is (BYTES_PER_TOKEN == 3)
 
 
 def test_every_key_of_the_simulator_stands() -> None:

@@ -78,8 +78,10 @@ def test_more_tokens_never_cost_less(numbers: dict[str, Any], model: str, name: 
 @given(numbers=USAGES, model=SOME_MODEL)
 def test_streamed_costs_what_unstreamed_costs_and_a_batch_half(numbers: dict[str, Any], model: str) -> None:
     whole = usage_of(**numbers)
-    start, delta = split(numbers)
-    streamed = usage_of(**start).updated(usage_of(**delta))
+    start, deltas = split(numbers, deltas=2)
+    streamed = usage_of(**start)
+    for delta in deltas:
+        streamed = streamed.updated(usage_of(**delta))
     cost = cost_of(whole, model, PLAIN, CATALOG)
     assert cost_of(streamed, model, PLAIN, CATALOG) == cost
     halved = cost_of(whole, model, Terms(NOW, batch=True), CATALOG)
