@@ -269,7 +269,7 @@ def test_batch_that_could_not_be_stored_comes_again(
     office.work(bookkeeper)
     writer.closed(entry(2))
     with monkeypatch.context() as patched:
-        patched.setattr(bookkeeper._store.write, "insert_entries", refuse)
+        patched.setattr(bookkeeper._store.write, "insert", refuse)
         with pytest.raises(error):
             bookkeeper.work()
     writer.closed(entry(3))
