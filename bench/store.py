@@ -1,6 +1,9 @@
-"""What the database costs: `python -m bench.store --rows N [--database URL]`.
+"""What the ledger costs: `python -m bench.store --rows N [--database URL]`.
 
-Fills an empty database with N entries of one month through the store itself, and times reports on it.
+Fills an empty database with N entries of one month, and times reports on it. They are written to a journal
+and stored by the bookkeeper, as in the control plane, at first in batches as small as they are when there
+is little to do. Of more than a million only the first day is stored so; the others are copies that the
+database makes of it, with their roll-ups. A session goes on through all of them.
 Without a database it makes a file of SQLite in a temporary directory. CPU time is this process's: with
 SQLite all of the work, with PostgreSQL what the control plane pays.
 """
@@ -9,21 +12,35 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
+from ferryman.clock import SystemClock
+from ferryman.control.ledger import Bookkeeper
+from ferryman.ledger.records import Opened, encode
+from ferryman.ledger.writer import JournalWriter
 from ferryman.model import CacheCreation, Ended, Entry, Ids, Usage
 from ferryman.settings import Settings
-from ferryman.settings_store import database
+from ferryman.settings_store import Postgres, SqliteFile, database
+from ferryman.store import schema
+from ferryman.store.engine import open_engines
+from ferryman.store.place import MILLISECOND, RANDOM_BITS, first_place
 from ferryman.store.read import Cursor, Filter
 from ferryman.store.store import Store
-from ferryman.store.write import MAX_BATCH, Checkpoint
 
-MONTH_SECONDS = 30 * 86_400
+MONTH_DAYS = 30
+MAX_STORED = 1_000_000
+"""With more entries only the first day's go all the way."""
+
+SMALL = (25, 250, 1_000)
+CHUNK = 20_000
+"""Entries that wait in the journal for the bookkeeper, to see what it does when it is behind."""
+
 START = datetime(2026, 10, 1, tzinfo=UTC)
 MODELS = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-sonnet-4")
 PRINCIPALS = 300
@@ -32,13 +49,13 @@ PRINCIPALS = 300
 READS = 7
 
 
-def entries(rows: int) -> Iterator[Entry]:
-    """`rows` entries in the order of a month: one in fifty failed."""
+def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
+    """`rows` entries in the order of some days: one in fifty failed."""
     draw = random.Random(1)
     ids = Ids()
     start = START.timestamp()
     for number in range(rows):
-        at_seconds = start + MONTH_SECONDS * number / rows
+        at_seconds = start + days * 86_400 * number / rows
         who = draw.randrange(PRINCIPALS)
         failed = number % 50 == 0
         usage = Usage(
@@ -64,7 +81,7 @@ def entries(rows: int) -> Iterator[Entry]:
             principal=f"member-{who}@example.com",
             credential="x-api-key",
             client_address=f"10.0.{who % 4}.{who % 250}",
-            session_id=f"{number * 30 // rows:08x}-1111-4222-8333-{who:012x}",
+            session_id=f"{number * days // rows:08x}-1111-4222-8333-{who:012x}",
             model=MODELS[draw.randrange(len(MODELS))],
             status=529 if failed else 200,
             error="overloaded" if failed else None,
@@ -75,25 +92,101 @@ def entries(rows: int) -> Iterator[Entry]:
         )
 
 
-def fill(store: Store, rows: int) -> None:
-    """Insert `rows` entries and print what it took."""
-    made = entries(rows)
-    cpu_seconds, wall_seconds = [], []
-    for number in range(rows // MAX_BATCH):
-        batch = [next(made) for _ in range(MAX_BATCH)]
-        checkpoint = Checkpoint("bench", "1", number, batch[-1].started_at)
-        cpu, wall = time.process_time(), time.perf_counter()
-        store.write.insert_entries(batch, checkpoint)
-        cpu_seconds.append(time.process_time() - cpu)
-        wall_seconds.append(time.perf_counter() - wall)
-    last = slice(-max(len(cpu_seconds) // 10, 1), None)
-    for name, part in (("all", slice(None)), ("the last tenth", last)):
-        cpu_each = sum(cpu_seconds[part]) / len(cpu_seconds[part]) / MAX_BATCH
-        wall_each = sum(wall_seconds[part]) / len(wall_seconds[part]) / MAX_BATCH
-        print(f"insert, {name}: {cpu_each * 1e6:.1f} µs CPU per entry, {1 / wall_each:,.0f} entries/s")
-    slow = sorted(wall_seconds)[int(len(wall_seconds) * 0.99)]
-    print(f"insert: a batch of {MAX_BATCH}: median {statistics.median(wall_seconds) * 1e3:.1f} ms, ", end="")
-    print(f"99th percentile {slow * 1e3:.1f} ms")
+class Office:
+    """A journal, and the bookkeeper that stores it."""
+
+    def __init__(self, store: Store, directory: Path) -> None:
+        clock = SystemClock()
+        self._writer = JournalWriter(directory / "journal" / "bench", clock)
+        self._bookkeeper = Bookkeeper(directory / "journal", store, clock)
+        self._work()
+
+    def store(self, made: Iterator[Entry], rows: int, at_once: int, name: str) -> None:
+        """Store `rows` entries, and print what it took."""
+        cpu_seconds = wall_seconds = 0.0
+        for start in range(0, rows, at_once):
+            for _ in range(start, min(start + at_once, rows)):
+                entry = next(made)
+                known = {name: getattr(entry, name) for name in Opened.__struct_fields__}
+                self._writer.opened(encode(Opened(**known)))
+                self._writer.closed(encode(entry))
+            cpu, wall = time.process_time(), time.perf_counter()
+            self._work()
+            cpu_seconds += time.process_time() - cpu
+            wall_seconds += time.perf_counter() - wall
+        each = f"{cpu_seconds / rows * 1e6:.1f} µs CPU for each"
+        print(f"{rows:,} entries, {name}: {each}, {rows / wall_seconds:,.0f} a second", flush=True)
+
+    def close(self) -> None:
+        """End both; the store has to be opened anew."""
+        self._writer.close()
+        self._bookkeeper.close()
+
+    def _work(self) -> None:
+        while self._bookkeeper.work():
+            pass
+
+
+def fill(store: Store, directory: Path, rows: int) -> int:
+    """Store the first of `rows` entries; how many copies of these are wanted."""
+    copies = MONTH_DAYS if rows > MAX_STORED else 1
+    left = rows // copies
+    made = entries(left, MONTH_DAYS // copies)
+    office = Office(store, directory)
+    for size in SMALL:
+        part = min(size * 100, left // 10)
+        office.store(made, part, size, f"{size} at a time")
+        left -= part
+    half = left // 2
+    office.store(made, half, CHUNK, "being behind")
+    office.store(made, left - half, CHUNK, "the same, the second half")
+    office.close()
+    return copies - 1
+
+
+def multiply(target: SqliteFile | Postgres, copies: int) -> None:
+    """Let the database copy what is there, and look at it as its own housekeeping would."""
+    engines = open_engines(target)
+    begun = time.perf_counter()
+    for number in range(1, copies + 1):
+        with engines.write.begin() as connection:
+            if not engines.is_sqlite:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            copy(connection, number)
+    if not engines.is_sqlite:
+        with engines.write.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.exec_driver_sql("VACUUM ANALYZE")
+    engines.read.dispose()
+    engines.write.dispose()
+    print(f"{copies} copies made by the database in {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def copy(connection: Connection, later: int) -> None:
+    """Copy the entries and sums of the first day, `later` days later."""
+    milliseconds = f"((place >> {RANDOM_BITS}) + {later * 86_400_000})"
+    if connection.dialect.name == "sqlite":
+        time_of_id = f"printf('%08x-%04x', {milliseconds} >> 16, {milliseconds} & 65535)"
+        day = f"date(day, '+{later} days')"
+    else:
+        high, low = f"to_hex({milliseconds} >> 16)", f"to_hex({milliseconds} & 65535)"
+        time_of_id = f"lpad({high}, 8, '0') || '-' || lpad({low}, 4, '0')"
+        day = f"day + {later}"
+    changed = {name: name for name in schema.COLUMNS} | {
+        "place": f"place + {later * 86_400_000 * MILLISECOND}",
+        "id": f"{time_of_id} || substr(id, 14)",
+        "started_at_microseconds": f"started_at_microseconds + {later * 86_400_000_000}",
+        **{f"{name}_key": f"{name}_key + {later * 24 << 32}" for name in schema.LOOKED_FOR},
+    }
+    end = START + timedelta(days=1)
+    names, values = ", ".join(changed), ", ".join(changed.values())
+    below = f"place < {first_place(end)} ORDER BY place"
+    connection.exec_driver_sql(
+        f"INSERT INTO entries ({names}) SELECT {values} FROM entries WHERE {below}"
+    )  # names of our own
+    measures = ", ".join(schema.MEASURES)
+    sums = f"SELECT {day}, group_number, {measures} FROM rollups WHERE day < '{end.date()}'"  # the same
+    connection.exec_driver_sql(f"INSERT INTO rollups (day, group_number, {measures}) {sums}")
 
 
 def timed(name: str, work: Callable[[], object]) -> None:
@@ -103,35 +196,44 @@ def timed(name: str, work: Callable[[], object]) -> None:
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
-    print(f"{name}: first {times[0] * 1e3:.1f} ms, median {statistics.median(times) * 1e3:.1f} ms")
+    print(
+        f"{name:<34}: first {times[0] * 1e3:.1f} ms, median {sorted(times)[READS // 2] * 1e3:.1f} ms",
+        flush=True,
+    )
 
 
 def read(store: Store) -> None:
     """Time what the reports ask."""
     middle = START + timedelta(days=15)
-    below = Cursor(round(middle.timestamp() * 1e6), "")
+    below = Cursor(first_place(middle))
     filters = {
         "newest": Filter(),
         "model": Filter(model=MODELS[0]),
         "principal": Filter(principal="member-7@example.com"),
-        "session": Filter(session_id="0000000f-1111-4222-8333-000000000007"),
+        "session": Filter(session_id="00000001-1111-4222-8333-000000000007"),
         "failures": Filter(outcome="failure"),
         "success": Filter(outcome="success"),
         "5xx": Filter(status_class=5),
         "429, of which there are none": Filter(status=429),
         "interval": Filter(start=middle, end=middle + timedelta(hours=1)),
         "principal and model": Filter(principal="member-7@example.com", model=MODELS[1]),
+        "principal and 5xx": Filter(principal="member-7@example.com", status_class=5),
+        "session and success": Filter(session_id="00000001-1111-4222-8333-000000000007", outcome="success"),
         "nobody": Filter(principal="nobody"),
+        "model and nobody": Filter(model=MODELS[0], principal="nobody"),
     }
     for name, wanted in filters.items():
+        first = store.read.page(wanted)
         timed(f"page, {name}", lambda wanted=wanted: store.read.page(wanted))  # type: ignore[misc]  # its default is bound at once
+        later = first.after or below
+        timed("  a further one", lambda wanted=wanted, later=later: store.read.page(wanted, after=later))  # type: ignore[misc]  # the same
+        timed("  its count", lambda wanted=wanted: store.read.count(wanted))  # type: ignore[misc]  # the same
     timed("page, from the middle", lambda: store.read.page(Filter(), after=below))
-    timed("count, bounded", lambda: store.read.count(Filter()))
-    first, last = date(2026, 10, 1), date(2026, 10, 31)
-    timed("a month by day", lambda: store.read.sums(first, last))
-    timed("a month by day and model", lambda: store.read.sums(first, last, by=("day", "model")))
-    timed("a month by principal", lambda: store.read.sums(first, last, by=("principal",)))
-    timed("a month of one principal", lambda: store.read.sums(first, last, principal="member-7@example.com"))
+    day, last = date(2026, 10, 1), date(2026, 10, 31)
+    timed("a month by day", lambda: store.read.sums(day, last))
+    timed("a month by day and model", lambda: store.read.sums(day, last, by=("day", "model")))
+    timed("a month by principal", lambda: store.read.sums(day, last, by=("principal",)))
+    timed("a month of one principal", lambda: store.read.sums(day, last, principal="member-7@example.com"))
     timed("delete 1,000", lambda: store.delete_before(START + timedelta(days=1)))
 
 
@@ -142,14 +244,16 @@ def main() -> None:
     parser.add_argument("--database", help="an empty one; postgresql://… or sqlite:///…")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        settings = Settings(data_dir=directory, database_url=given.database)
-        store = Store(database(settings))
+        target = database(Settings(data_dir=directory, database_url=given.database))
+        store = Store(target)
         store.migrate()
-        print(f"{given.rows:,} entries in {store!r}")
-        fill(store, given.rows)
+        print(f"{given.rows:,} entries in {store!r}", flush=True)
+        copies = fill(store, Path(directory), given.rows)
+        if copies:
+            multiply(target, copies)
         read(store)
         store.close()
-        for file in sorted(Path(directory).iterdir()):
+        for file in sorted(Path(directory).glob("ferryman.db*")):
             print(f"{file.name}: {file.stat().st_size / 1e6:,.0f} MB")
 
 

@@ -331,7 +331,7 @@ def test_batch_that_could_not_be_stored_comes_again(
     office.work(bookkeeper)
     writer.closed(encode(entry(2)))
     with monkeypatch.context() as patched:
-        patched.setattr(bookkeeper._store.write, "insert_entries", refuse)
+        patched.setattr(bookkeeper._store.write, "insert", refuse)
         with pytest.raises(error):
             bookkeeper.work()
     writer.closed(encode(entry(3)))

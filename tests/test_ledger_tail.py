@@ -22,7 +22,7 @@ from ferryman.ledger.format import (
 )
 from ferryman.ledger.records import encode
 from ferryman.ledger.segment import Problem, ProblemKind
-from ferryman.ledger.tail import Checkpoint, Tail
+from ferryman.ledger.tail import ENTRIES, Checkpoint, Tail
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ended
 from tests.support.gateway import HeldClock
@@ -190,7 +190,7 @@ def test_memory_is_bounded_by_one_record_and_one_chunk(store: Store) -> None:
 
 def test_checkpoint_of_another_worker_is_refused(store: Store) -> None:
     with pytest.raises(JournalUnreadable, match="`w2`"):
-        Tail(store.directory, Checkpoint("w2"))
+        Tail(store.directory, Checkpoint("w2"), ENTRIES)
 
 
 def test_living_worker_is_not_finished(tmp_path: Path, clock: HeldClock) -> None:

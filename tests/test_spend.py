@@ -243,7 +243,7 @@ def test_parameter_that_is_not_built_is_refused_by_name(one: Store, path: str, n
         ("page=x", "`page`: `x`"),
         ("page_size=1001", "from 1 to 1000"),
         ("page=201", "`cursor`"),
-        ("page=1&cursor=1_a", "exclude each other"),
+        ("page=1&cursor=1", "exclude each other"),
         ("cursor=x", "`cursor`: `x`"),
         ("sort_by=spend", "`sort_by`: `spend` is not served"),
         ("sort_order=up", "`sort_order`: `up`"),

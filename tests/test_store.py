@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
+from ferryman.ledger.records import encode
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.store.migrate import scripts, upgrade
 from ferryman.store.read import MAX_PAGE, Cursor, Filter
-from ferryman.store.rows import POSITION, entry_of, row_of
+from ferryman.store.rows import row_of
 from ferryman.store.schema import COLUMNS, MEASURES, REVISION, VERSION_TABLE, metadata
 from ferryman.store.store import Store
-from ferryman.store.write import Checkpoint, rolled_up
+from ferryman.store.write import Checkpoint
 from tests.support.postgres import Server
 from tests.support.stores import NOON, entry, opened, sqlite_url
 
@@ -58,7 +59,7 @@ def totals(store: Store) -> dict[str, int]:
 def expected_totals(entries: list[Entry]) -> dict[str, int]:
     counted = dict.fromkeys(MEASURES, 0)
     for one in entries:
-        row = dict(zip(COLUMNS, row_of(one), strict=True)) | {"requests": 1}
+        row = dict(zip(COLUMNS, row_of(encode(one)), strict=True)) | {"requests": 1}
         row["errors"] = row["failed"]
         for name in MEASURES:
             counted[name] += row[name] or 0
@@ -95,7 +96,7 @@ def test_entry_comes_back_as_it_was(store: Store) -> None:
 
 
 def test_text_that_a_database_does_not_take_is_stored_without_it(store: Store) -> None:
-    raw = [msgspec.Raw(b'{"type":"\\u0000\\ud800","back":"\\\\u0000"}')]
+    raw = [msgspec.Raw(b'{"type":"\\u0000","back":"\\\\u0000"}')]
     odd = entry(1, model="a\x00b", session_id="", usage=Usage(input_tokens=10**30, iterations=raw))
     store.write.insert_entries([odd])
     found = store.read.entry(odd.id)
@@ -104,7 +105,7 @@ def test_text_that_a_database_does_not_take_is_stored_without_it(store: Store) -
     assert found.usage is not None
     assert found.usage.input_tokens == 10**12
     assert found.usage.iterations is not None
-    assert msgspec.json.decode(found.usage.iterations[0]) == {"type": "\ufffd?", "back": "\\u0000"}
+    assert msgspec.json.decode(found.usage.iterations[0]) == {"type": "\ufffd", "back": "\\u0000"}
 
 
 def test_batch_that_comes_again_changes_nothing(store: Store) -> None:
@@ -144,25 +145,23 @@ def test_batch_that_fails_half_way_leaves_nothing(store: Store) -> None:
     )
 )
 def test_sums_are_those_of_the_entries_whatever_is_sent_again(
-    url: str, batches: list[tuple[list[int], str]]
+    store: Store, batches: list[tuple[list[int], str]]
 ) -> None:
-    with closing(opened(url)) as store:
-        store.migrate()
-        store.delete_before(datetime(2100, 1, 1, tzinfo=UTC))
-        before = totals(store)  # the examples share a database, and sums outlive their entries
-        for numbers, fate in batches:
-            batch = [
-                entry(number, model=f"model-{number % 3}", status=500 if number % 5 == 0 else 200)
-                for number in numbers
-            ]
-            if fate == "crash":
-                broken = checkpoint(1)._replace(position=None)  # type: ignore[arg-type]  # which the table refuses
-                with pytest.raises(StoreError):
-                    store.write.insert_entries(batch, broken)
-            for _ in range({"kept": 1, "twice": 2, "crash": 0}[fate]):
-                store.write.insert_entries(batch)
-        kept = store.read.page(Filter(), limit=MAX_PAGE).entries
-        after = totals(store)
+    store.delete_before(datetime(2100, 1, 1, tzinfo=UTC))
+    before = totals(store)  # the examples share a database, and sums outlive their entries
+    for numbers, fate in batches:
+        batch = [
+            entry(number, model=f"model-{number % 3}", status=500 if number % 5 == 0 else 200)
+            for number in numbers
+        ]
+        if fate == "crash":
+            broken = checkpoint(1)._replace(position=None)  # type: ignore[arg-type]  # which the table refuses
+            with pytest.raises(StoreError):
+                store.write.insert_entries(batch, broken)
+        for _ in range({"kept": 1, "twice": 2, "crash": 0}[fate]):
+            store.write.insert_entries(batch)
+    kept = store.read.page(Filter(), limit=MAX_PAGE).entries
+    after = totals(store)
     added = {name: after[name] - before[name] for name in MEASURES}
     assert added == expected_totals(kept)
     assert {one.id for one in kept} == {
@@ -201,7 +200,7 @@ def test_pages_hold_each_entry_once_and_newest_first(store: Store) -> None:
     assert seen == sorted((one.id for one in together + later), reverse=True)
 
 
-@pytest.mark.parametrize("text", ["", "1", "x_1", "-1_a", "1_\x00", "9" * 19 + "_a"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1_a", "\u00b2", "9" * 19, "1" * 20])
 def test_text_that_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the text itself
         Cursor.parse(text)
@@ -268,27 +267,17 @@ def test_old_entries_go_in_steps_and_their_sums_stay(store: Store) -> None:
 
 
 def test_tags_are_found_counted_and_deleted_with_their_entry(store: Store) -> None:
-    row = list(row_of(entry(1)))
-    row[POSITION["tags"]] = '["a","b"]'
-    sums, tags, tag_sums = rolled_up([tuple(row)])
-    assert [each[:2] for each in tag_sums] == [(NOON.date().isoformat(), "a"), (NOON.date().isoformat(), "b")]
-    assert len(sums) == 1
-    writer = store.write
-    with store._engines.write.begin() as connection:
-        writer._insert(connection, writer._sql.entries, {row[0]: tuple(row)})
-        writer._many(connection, writer._sql.tags, metadata.tables["entry_tags"], tags)
-        writer._many(connection, writer._sql.tag_rollups, metadata.tables["tag_rollups"], tag_sums)
-    assert [one.id for one in store.read.page(Filter(tag="b")).entries] == [row[0]]
-    assert [one.requests for one in store.read.sums(*DAYS, by=("tag",))] == [1, 1]
-    assert store.delete_before(NOON + timedelta(days=1)) == 1
+    one = entry(1, tags=["a", "b", "a"])
+    store.write.insert_entries([one, entry(2, tags=["b"]), entry(3)])
+    assert [found.tags for found in store.read.page(Filter(tag="a")).entries] == [["a", "b"]]
+    assert store.read.count(Filter(tag="b")) == (2, True)
+    assert store.read.count(Filter(tag="b", model="other")) == (0, True)
+    tagged = store.read.sums(*DAYS, by=("tag",))
+    assert [(sums.tag, sums.requests) for sums in tagged] == [("a", 1), ("b", 2)]
+    assert totals(store)["requests"] == 3
+    assert store.delete_before(NOON + timedelta(days=1)) == 3
     with store._engines.read.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM entry_tags").scalar() == 0
-
-
-def test_fields_that_the_class_does_not_have_are_none_in_the_row() -> None:
-    row = dict(zip(COLUMNS, row_of(entry(1)), strict=True))
-    assert row["end_user"] is row["tags"] is row["spend_logs_metadata"] is None
-    assert entry_of(row) == entry(1)
 
 
 def test_tables_are_those_of_the_migrations(store: Store) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from ferryman.ledger.records import Opened, Seen
 from ferryman.ledger.segment import Problem, ProblemKind
-from ferryman.ledger.tail import Batch, Checkpoint, Tail, deletable
+from ferryman.ledger.tail import ENTRIES, Batch, Checkpoint, Tail, deletable
 from ferryman.model import Ended, Entry, Usage
 
 NOW = 1_800_000_000.0
@@ -74,11 +74,11 @@ class Store:
         self.entries: dict[str, Entry] = {}
         self.repeated: list[str] = []
         self.problems: list[Problem] = []
-        self.tail: Tail | None = None
+        self.tail: Tail[Entry] | None = None
 
-    def opened_tail(self) -> Tail:
+    def opened_tail(self) -> Tail[Entry]:
         if self.tail is None:
-            self.tail = Tail(self.directory, self.checkpoint)
+            self.tail = Tail(self.directory, self.checkpoint, ENTRIES)
         return self.tail
 
     def restart(self) -> None:
@@ -87,7 +87,7 @@ class Store:
             self.tail.close()
         self.tail = None
 
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: Batch[Entry]) -> None:
         for one in batch.entries:
             if one.id in self.entries:
                 self.repeated.append(one.id)
@@ -98,7 +98,7 @@ class Store:
         for path in deletable(self.directory, self.checkpoint):
             path.unlink()
 
-    def read(self, max_records: int = 1000) -> Batch:
+    def read(self, max_records: int = 1000) -> Batch[Entry]:
         """Read once and store."""
         batch = self.opened_tail().read(max_records)
         self.store(batch)

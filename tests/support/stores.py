@@ -24,10 +24,12 @@ def sqlite_url(directory: Path, name: str = "test.db") -> str:
 
 
 def entry(number: int, **changes: Any) -> Entry:
-    """The `number`th entry, a minute after the one before."""
+    """The `number`th entry, a minute after the one before; ids sort as their numbers do."""
+    started_at = changes.get("started_at", NOON + timedelta(minutes=number))
+    time, rest = f"{int(started_at.timestamp() * 1000):012x}", f"{number << 3:06x}"
     values: dict[str, Any] = {
-        "id": f"01940000-0000-7000-8000-{number:012x}",
-        "started_at": NOON + timedelta(minutes=number),
+        "id": f"{time[:8]}-{time[8:]}-7{rest[:3]}-8{rest[3:]}-{number:012x}",
+        "started_at": started_at,
         "method": "POST",
         "path": "/v1/messages",
         "ended": Ended.DONE,

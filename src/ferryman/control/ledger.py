@@ -15,7 +15,8 @@ import structlog
 
 from ferryman.errors import JournalUnreadable, StoreError, StoreUnavailable
 from ferryman.ledger.files import is_written, segment_numbers
-from ferryman.ledger.tail import Batch, Checkpoint, Tail, deletable
+from ferryman.ledger.tail import Batch, Checkpoint, Shape, Tail, deletable
+from ferryman.store.rows import Row, id_of, row_of
 from ferryman.store.write import Checkpoint as Stored
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("ferryman.ledger")
 
-POLL_SECONDS = 0.25
-"""Between two looks at journals in which there was nothing new."""
+POLL_SECONDS = 0.5
+"""Between two looks at journals that have been read to their ends. A transaction costs as much as dozens of
+entries, and an entry is to be seen within a second."""
 
 RETRY_SECONDS = 1.0
 """Between two attempts while the database is away; the journals keep what comes meanwhile."""
@@ -43,6 +45,9 @@ NEW_SECONDS = 60.0
 
 RETENTION_SECONDS = 60.0
 """Between two steps of deleting what is older than `entries_retention_days`."""
+
+ROWS = Shape(row_of, id_of)
+"""Entries are read as rows, which saves a third of the time."""
 
 _decode = msgspec.json.Decoder(Checkpoint).decode
 _encode = msgspec.json.Encoder().encode
@@ -69,7 +74,7 @@ class Bookkeeper:
         self._retention_days = retention_days
         self._retention_at = 0.0
         self._lock = -1
-        self._tails: dict[str, Tail] = {}
+        self._tails: dict[str, Tail[Row]] = {}
         self._stored: dict[str, Checkpoint] | None = None
         self._migrated = False
 
@@ -149,7 +154,7 @@ class Bookkeeper:
         try:
             tail = self._tails.get(name)
             if tail is None:
-                tail = self._tails[name] = Tail(directory, self._known.get(name))
+                tail = self._tails[name] = Tail(directory, self._known.get(name), ROWS)
             batch = tail.read()
             self._store_batch(directory, batch)
             if batch.caught_up and not is_written(directory) and self._is_settled(directory):
@@ -166,7 +171,7 @@ class Bookkeeper:
     def _known(self) -> dict[str, Checkpoint]:
         return self._stored if self._stored is not None else {}
 
-    def _store_batch(self, directory: Path, batch: Batch) -> None:
+    def _store_batch(self, directory: Path, batch: Batch[Row]) -> None:
         for problem in batch.problems:
             log.error("journal damaged", worker=directory.name, problem=str(problem))
         checkpoint = batch.checkpoint
@@ -177,7 +182,7 @@ class Bookkeeper:
         position = _encode(checkpoint).decode()
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         stored = Stored(directory.name, position, checkpoint.sequence, now)
-        self._store.write.insert_entries(batch.entries, stored)
+        self._store.write.insert(batch.entries, stored)
         self._known[directory.name] = checkpoint
         unneeded = deletable(directory, checkpoint)
         if unneeded:

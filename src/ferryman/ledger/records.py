@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ferryman.ledger.format import CLOSED, OPENED, PROBE, SEEN
+from ferryman.ledger.format import OPENED, PROBE, SEEN
 from ferryman.model import Entry, Usage
 
 
@@ -50,22 +50,24 @@ class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     usage: Usage
 
 
-Value = Opened | Seen | Entry
-"""What a record holds; an `Entry` is an exchange that is closed."""
+Value = Opened | Seen
+"""What a record holds before its exchange is closed; then it holds the `Entry`."""
 
 encode = msgspec.json.Encoder().encode
 """The payload of a value."""
 
+decode_entry = msgspec.json.Decoder(Entry).decode
+"""The entry of a record that closes an exchange. Raises ValueError if it is none."""
+
 _DECODERS: dict[int, Callable[[bytes], Value | None]] = {
     OPENED: msgspec.json.Decoder(Opened).decode,
     SEEN: msgspec.json.Decoder(Seen).decode,
-    CLOSED: msgspec.json.Decoder(Entry).decode,
     PROBE: lambda _: None,
 }
 
 
 def decode(kind: int, payload: bytes) -> Value | None:
-    """The value of a record, `None` for a probe.
+    """The value of a record that closes nothing, `None` for a probe.
 
     Raises:
         ValueError: it is of a kind, or a shape, that is not known here.

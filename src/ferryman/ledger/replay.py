@@ -36,18 +36,20 @@ class Replay:
         """The exchanges that are not closed."""
         return tuple(self._live.values())
 
-    def feed(self, value: Value) -> Entry | None:
-        """Take the next record; the entry that it closes."""
-        if isinstance(value, Entry):
-            self._live.pop(value.id, None)
-            return value
+    def feed(self, value: Value | None) -> None:
+        """Take the next record that closes nothing; `None` tells nothing."""
+        if value is None:
+            return
         one = self._live.get(value.id)
         if isinstance(value, Opened):
             self._live[value.id] = Live(value, one.usage if one is not None else None)
         elif one is not None:  # else its `open` could not be read; the close will tell all the same
             usage = one.usage.updated(value.usage) if one.usage is not None else value.usage
             self._live[value.id] = Live(one.opened, usage)
-        return None
+
+    def close(self, entry_id: str) -> None:
+        """The exchange has its entry."""
+        self._live.pop(entry_id, None)
 
     def finish(self, now: float) -> list[Entry]:
         """The worker is dead: an entry for each exchange that is still open, which then is not any more.

@@ -17,6 +17,7 @@ from ferryman.ledger.format import (
     look,
     read_segment_header,
     resync,
+    run_of,
 )
 
 CHUNK_BYTES = 256 << 10
@@ -105,6 +106,15 @@ class SegmentReader:
                 return self._skip(sealed=sealed)
             else:  # the writer may have cut off what it could not finish since we read it
                 self._read_anew()
+
+    def run(self, most: int) -> list[Frame]:
+        """The records that are in memory already, without reading them: `pass_by` does."""
+        return run_of(self._data, self.offset - self._base, most)
+
+    def pass_by(self, frame: Frame) -> None:
+        """Read a record of `run`, the first that is not read yet."""
+        self.offset = self._base + frame.end
+        self._fresh = False
 
     def _begin(self, *, sealed: bool) -> bool:
         self._read_anew()

@@ -12,21 +12,39 @@ segment is read again from there. While a segment is read, what is carried stays
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from ferryman.errors import JournalUnreadable
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
-from ferryman.ledger.format import FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader
-from ferryman.ledger.records import decode
+from ferryman.ledger.format import CLOSED, FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader
+from ferryman.ledger.records import decode, decode_entry, encode
 from ferryman.ledger.replay import Live, Replay
 from ferryman.ledger.segment import Problem, ProblemKind, SegmentReader
-from ferryman.model import Entry
 
-BATCH_RECORDS = 1_000
+BATCH_RECORDS = 5_000
+"""About 2,000 exchanges: what the database stores in one transaction when it is behind."""
+
+T = TypeVar("T")
+
+
+class Shape(NamedTuple, Generic[T]):
+    """What entries are read as.
+
+    Attributes:
+        made: the value of a record's payload. Raises ValueError if it is no entry.
+        id_of: the id of such a value.
+    """
+
+    made: Callable[[bytes], T]
+    id_of: Callable[[T], str]
+
+
+ENTRIES = Shape(decode_entry, attrgetter("id"))
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,7 +67,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: bool = False
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[T]):
     """What was read at once.
 
     Attributes:
@@ -59,26 +77,28 @@ class Batch(NamedTuple):
         caught_up: there was nothing more to read.
     """
 
-    entries: list[Entry]
+    entries: list[T]
     checkpoint: Checkpoint
     problems: list[Problem]
     caught_up: bool
 
 
-class Tail:
+class Tail(Generic[T]):
     """Reads the journal of one worker from a checkpoint on. It may be written meanwhile."""
 
-    def __init__(self, directory: Path, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(self, directory: Path, checkpoint: Checkpoint | None, shape: Shape[T]) -> None:
         """Nothing is read yet.
 
         Args:
             directory: the worker's.
             checkpoint: the one stored last; without it all is read.
+            shape: what entries are read as.
 
         Raises:
             JournalUnreadable: the checkpoint is another worker's.
         """
         self.directory = directory
+        self._shape = shape
         self._from = checkpoint or Checkpoint(directory.name)
         if self._from.worker != directory.name:
             raise JournalUnreadable(
@@ -93,7 +113,7 @@ class Tail:
         self._finished = self._from.finished  # and what was open at the checkpoint is still in `_replay`
         self._beyond = False  # the checkpoint, for good
         # Of the batch that is being made:
-        self._entries: list[Entry] = []
+        self._entries: list[T] = []
         self._problems: list[Problem] = []
 
     def __repr__(self) -> str:
@@ -110,7 +130,7 @@ class Tail:
             self._reader.close()
             self._reader = None
 
-    def read(self, max_records: int = BATCH_RECORDS) -> Batch:
+    def read(self, max_records: int = BATCH_RECORDS) -> Batch[T]:
         """Read what there is, at most `max_records`; never waits.
 
         Raises:
@@ -119,7 +139,7 @@ class Tail:
         """
         return self._read(max_records, None)
 
-    def finish(self, now: float, max_records: int = BATCH_RECORDS) -> Iterator[Batch]:
+    def finish(self, now: float, max_records: int = BATCH_RECORDS) -> Iterator[Batch[T]]:
         """The worker is dead: read to the end, and settle what it left open as interrupted.
 
         The last batch ends the tail; what a new worker writes into the directory is read by a new one.
@@ -140,15 +160,17 @@ class Tail:
         while not (batch := self._read(max_records, last)).caught_up:
             yield batch
         self._pass_checkpoint()
-        entries = batch.entries + self._replay.finish(now)
+        entries = batch.entries + self._settled(now)
         checkpoint = msgspec.structs.replace(batch.checkpoint, finished=True)
         yield Batch(entries, checkpoint, batch.problems, caught_up=True)
 
-    def _read(self, max_records: int, last: int | None) -> Batch:
+    def _read(self, max_records: int, last: int | None) -> Batch[T]:
         """A batch, up to the end of segment `last`, which then is sealed as those before it are."""
         self._entries, self._problems = [], []
         caught_up = False
-        for _ in range(max_records):
+        left = max_records
+        while left > 0:
+            left -= self._take_run(left) + 1
             found = self._next(last)
             if isinstance(found, Frame):
                 self._take(found)
@@ -158,6 +180,33 @@ class Tail:
             elif not self._is_before():
                 self._problems.append(found)
         return Batch(self._entries, self._checkpoint(), self._problems, caught_up)
+
+    def _take_run(self, most: int) -> int:
+        """Take the records that are in memory already, but for the last of `most`; how many these were."""
+        reader = self._reader
+        if reader is None or reader.header is None or not self._beyond:
+            return 0
+        made, id_of, close = self._shape.made, self._shape.id_of, self._replay.close
+        frames = reader.run(most - 1)
+        for found in frames:
+            reader.pass_by(found)
+            kind, sequence, payload, _ = found
+            if kind != CLOSED or not self._within < sequence == self._sequence + 1:
+                self._take(found)
+                continue
+            self._within = self._sequence = sequence
+            try:
+                entry = made(payload)
+            except ValueError:
+                self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
+            else:
+                close(id_of(entry))
+                self._entries.append(entry)
+        return len(frames)
+
+    def _settled(self, now: float) -> list[T]:
+        """What the worker did not live to close."""
+        return [self._shape.made(encode(entry)) for entry in self._replay.finish(now)]
 
     def _next(self, last: int | None) -> Frame | Problem | None:
         """The next of what is in the segments, with the step from one to the next."""
@@ -210,7 +259,7 @@ class Tail:
         if self._segment == self._from.segment and self._from.offset >= SEGMENT_BYTES:
             return
         if header.starts:  # what the process before had left open
-            self._entries += self._replay.finish(header.created_at)
+            self._entries += self._settled(header.created_at)
             self._carried = ()
         self._expect(header.first_sequence, SEGMENT_BYTES)
         self._sequence = header.first_sequence - 1
@@ -228,13 +277,15 @@ class Tail:
                 self._expect(sequence, self._start(payload))
             self._sequence = sequence
         try:
-            value = decode(kind, payload)
+            if kind == CLOSED:
+                entry = self._shape.made(payload)
+                self._replay.close(self._shape.id_of(entry))
+                if not before:
+                    self._entries.append(entry)
+            else:
+                self._replay.feed(decode(kind, payload))
         except ValueError:  # as all errors of msgspec are
             self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
-            return
-        entry = self._replay.feed(value) if value is not None else None
-        if entry is not None and not before:
-            self._entries.append(entry)
 
     def _start(self, payload: bytes) -> int:
         """Where the record with `payload` begins, which was read last."""

@@ -13,6 +13,7 @@ import msgspec
 
 from ferryman.clock import Clock
 from ferryman.model import Entry
+from ferryman.store.place import place_of
 from ferryman.store.read import MAX_PAGE, Ending, Filter, Reader
 from ferryman.store.rows import moment
 
@@ -27,7 +28,7 @@ LONG = timedelta(days=1)
 LONG_EVERY = 20
 
 MAX_SEEN = 50_000
-"""Ids in memory, about 7 MB: 160 entries a second over `OVERLAP`."""
+"""Places in memory, about 7 MB: 160 entries a second over `OVERLAP`."""
 
 
 class Follower:
@@ -41,7 +42,7 @@ class Follower:
         self._reader = reader
         self._wanted = wanted
         self._clock = clock
-        self._seen: dict[str, datetime] = {}
+        self._seen: dict[int, datetime] = {}
         self._latest: datetime | None = None
         self._polls = 0
 
@@ -58,7 +59,7 @@ class Follower:
         self._advance()
         there = self._lately(LONG)
         told = newest(self._reader, self._wanted, limit)
-        self._note([*there, *(Ending(entry.id, _end(entry)) for entry in told)])
+        self._note([*there, *(Ending(place_of(entry.id), _end(entry)) for entry in told)])
         return told
 
     def new(self) -> list[Entry]:
@@ -68,13 +69,8 @@ class Follower:
             StoreUnavailable: the database is away; nothing is missed when it is called again.
         """
         there = self._lately(LONG if self._polls % LONG_EVERY == 0 else SHORT)
-        fresh = [ending for ending in there if ending.id not in self._seen]
-        ids = [ending.id for ending in fresh]
-        found = [
-            entry
-            for start in range(0, len(ids), MAX_PAGE)
-            for entry in self._reader.entries(ids[start : start + MAX_PAGE])
-        ]
+        fresh = [ending for ending in there if ending.place not in self._seen]
+        found = self._reader.entries([ending.place for ending in fresh])
         self._advance()
         self._polls += 1
         self._note(fresh)
@@ -99,7 +95,7 @@ class Follower:
         self._latest = latest if self._latest is None else max(latest, self._latest)
 
     def _note(self, endings: list[Ending]) -> None:
-        self._seen.update((ending.id, ending.ended_at) for ending in endings)
+        self._seen.update((ending.place, ending.ended_at) for ending in endings)
         since = None if self._latest is None else self._latest - OVERLAP
         kept = [(at, one) for one, at in self._seen.items() if since is None or at >= since]
         # In the order of `ended_since`: what is forgotten here is beyond its bound there.

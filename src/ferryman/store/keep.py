@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.store.engine import Engines, translated
+from ferryman.store.place import MILLISECOND, first_place
 from ferryman.store.rows import microseconds
 from ferryman.store.schema import entries
 
@@ -29,14 +30,18 @@ def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP
     Raises:
         StoreUnavailable: the database is away; nothing was deleted.
     """
+    # By the place, and by the time itself: an id that Ferryman has not made has a place of 1970.
     old = (
-        select(entries.c.id)
-        .where(entries.c.started_at_microseconds < microseconds(moment))
-        .order_by(entries.c.started_at_microseconds)
+        select(entries.c.place)
+        .where(
+            entries.c.place < first_place(moment) + MILLISECOND,
+            entries.c.started_at_microseconds < microseconds(moment),
+        )
+        .order_by(entries.c.place)
         .limit(min(at_most, MAX_STEP))
     )
     with translated(), engines.write.begin() as connection:
-        return connection.execute(delete(entries).where(entries.c.id.in_(old))).rowcount
+        return connection.execute(delete(entries).where(entries.c.place.in_(old))).rowcount
 
 
 def sync(engines: Engines) -> None:

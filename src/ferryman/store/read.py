@@ -1,22 +1,26 @@
 """What the database tells: pages of entries, counts, and sums by day.
 
 Pages go by key, newest first: the next page begins below the last entry of the one before, however many
-there are. Sums by day come from the roll-ups, never from the entries.
+there are. A filter that few of the entries meet which an index offers is answered in several pages.
+Sums by day come from the roll-ups, never from the entries.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
+from sqlalchemy import Connection, func, select
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
+from ferryman.store.place import LAST_PLACE
 from ferryman.store.rows import entry_of, microseconds, moment
-from ferryman.store.schema import MEASURES, entries, entry_tags, rollups, tag_rollups
+from ferryman.store.schema import GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
 
 MAX_PAGE = 1_000
 MAX_COUNTED = 10_000
@@ -25,8 +29,8 @@ MAX_SUMS = 100_000
 
 Dimension = Literal["day", "model", "principal", "end_user", "status_class", "ended", "tag"]
 
-_FAILED = text("failed")
-"""As the indexes spell it: SQLite's planner does not know them again by `failed = 1`."""
+WALK_SECONDS = 0.15
+"""How long a page is looked for before it is returned as it is: few entries may be wanted of many."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +58,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cursor(NamedTuple):
-    """Where a page ended."""
+    """Where a page ended: all up to this place has been looked at."""
 
-    started_at_microseconds: int
-    id: str
+    place: int
 
     def __str__(self) -> str:
-        return f"{self.started_at_microseconds}_{self.id}"
+        return str(self.place)
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -69,17 +72,16 @@ class Cursor(NamedTuple):
         Raises:
             ValueError: none did.
         """
-        started, mark, key = text.partition("_")
-        if not mark or not started.isdecimal() or not started.isascii() or len(started) > 18 or "\x00" in key:
+        if not text.isdecimal() or not text.isascii() or len(text) > 19 or int(text) > LAST_PLACE:
             raise ValueError(text)
-        return cls(int(started), key)
+        return cls(int(text))
 
 
 class Page(NamedTuple):
     """A page of entries.
 
     Attributes:
-        entries: newest first.
+        entries: newest first. Fewer than were asked for, even none, if looking for more took too long.
         after: for the next page, `None` if this was the last.
     """
 
@@ -90,7 +92,7 @@ class Page(NamedTuple):
 class Ending(NamedTuple):
     """An entry and when its exchange ended."""
 
-    id: str
+    place: int
     ended_at: datetime
 
 
@@ -99,7 +101,7 @@ class Count(NamedTuple):
 
     Attributes:
         number: of entries that were counted.
-        exact: whether there are no more than that.
+        exact: whether there are no more than that, and not even a look at more was left out.
     """
 
     number: int
@@ -165,47 +167,55 @@ class Reader:
             oldest_first: the other way round, from above the cursor.
         """
         limit = min(max(limit, 1), MAX_PAGE)
-        order = _order(wanted)
-        query = _selected(select(entries), wanted)
-        if after is not None:
-            here, there = tuple_(*order), tuple_(*after)
-            query = query.where(here > there if oldest_first else here < there)
-        sorted_by = order if oldest_first else [column.desc() for column in order]
-        query = query.order_by(*sorted_by).limit(limit + 1)
-        if skip:
-            query = query.offset(skip)
+        needed = skip + limit + 1
+        found: list[int] = []
+        rest: Cursor | None = None
         with translated(), self._engines.read.connect() as connection:
-            found = [entry_of(row._asdict()) for row in connection.execute(query)]
-        if len(found) <= limit:
-            return Page(found, None)
-        last = found[limit - 1]
-        return Page(found[:limit], Cursor(microseconds(last.started_at), last.id))
+            span = span_of(connection, wanted)
+            if after is not None:
+                span = span.without(after.place, up=oldest_first)
+            begun = time.monotonic()
+            for places, left in walked(connection, wanted, span, up=oldest_first, first=needed):
+                found += matching(connection, wanted, places, up=oldest_first)
+                if len(found) >= needed:
+                    rest = Cursor(found[needed - 2])
+                    break
+                if left and time.monotonic() - begun > WALK_SECONDS:
+                    rest = Cursor(left.low - 1 if oldest_first else left.high + 1)
+                    break
+            return Page(_fetched(connection, found[skip : needed - 1]), rest)
 
-    def entries(self, ids: Sequence[str]) -> list[Entry]:
-        """The entries with these `ids`, at most `MAX_PAGE` of them, in any order and without unknown ones."""
-        query = select(entries).where(entries.c.id.in_(ids[:MAX_PAGE]))
+    def entries(self, places: Sequence[int]) -> list[Entry]:
+        """The entries at these `places`, in their order and without those that are not there."""
         with translated(), self._engines.read.connect() as connection:
-            return [entry_of(row._asdict()) for row in connection.execute(query)]
+            return _fetched(connection, places)
 
     def ended_since(self, wanted: Filter, since: datetime | None, *, at_most: int) -> list[Ending]:
         """The latest endings, latest first, not before `since`.
 
         No index is by the end: every entry between `wanted.start` and `wanted.end` is looked at.
         """
+        place = entries.c.place
         ended_at = entries.c.started_at_microseconds + entries.c.duration_microseconds
-        query = _selected(select(entries.c.id, ended_at.label("ended_at")), wanted)
-        if since is not None:
-            query = query.where(ended_at >= microseconds(since))
-        query = query.order_by(ended_at.desc(), entries.c.id.desc()).limit(at_most)
         with translated(), self._engines.read.connect() as connection:
+            span = span_of(connection, wanted)
+            query = select(place, ended_at.label("ended_at")).where(place.between(*span), *conditions(wanted))
+            if since is not None:
+                query = query.where(ended_at >= microseconds(since))
+            query = query.order_by(ended_at.desc(), place.desc()).limit(at_most)
             return [Ending(row[0], moment(row[1])) for row in connection.execute(query)]
 
     def count(self, wanted: Filter, *, at_most: int = MAX_COUNTED) -> Count:
         """How many entries there are, counted no further than `at_most`."""
-        some = _selected(select(entries.c.id), wanted).limit(at_most + 1).subquery()
+        number = 0
         with translated(), self._engines.read.connect() as connection:
-            number = connection.execute(select(func.count()).select_from(some)).scalar_one()
-        return Count(min(number, at_most), number <= at_most)
+            span = span_of(connection, wanted)
+            begun = time.monotonic()
+            for places, left in walked(connection, wanted, span, up=False, first=at_most + 1):
+                number += len(matching(connection, wanted, places, up=False))
+                if number > at_most or (left and time.monotonic() - begun > WALK_SECONDS):
+                    return Count(min(number, at_most), exact=False)
+        return Count(number, exact=True)
 
     def sums(
         self,
@@ -229,12 +239,18 @@ class Reader:
         Raises:
             KeyError: a dimension that does not exist, or not beside `tag`.
         """
-        table = tag_rollups if "tag" in by or "tag" in equal else rollups
-        dimensions = [table.c[name] for name in by]
-        conditions = [table.c[name] == value for name, value in equal.items()]
+        tagged = "tag" in by or "tag" in equal
+        table = tag_rollups if tagged else rollups
+        columns = {name: rollup_groups.c[name] for name in GROUP} | {"day": table.c.day}
+        for name in ("principal", "end_user") if tagged else ("tag",):
+            del columns[name]
+        dimensions = [columns[name] for name in by]
+        conditions = [columns[name] == value for name, value in equal.items()]
         query = (
             select(*dimensions, *(func.coalesce(func.sum(table.c[name]), 0).label(name) for name in MEASURES))
-            .where(table.c.day.between(first, last), *conditions)
+            .where(
+                table.c.day.between(first, last), table.c.group_number == rollup_groups.c.number, *conditions
+            )
             .group_by(*dimensions)
             .order_by(*dimensions)
             .limit(min(limit, MAX_SUMS))
@@ -248,33 +264,10 @@ def _sums(row: dict[str, Any]) -> Sums:
     return Sums(**(row | {name: int(row[name]) for name in MEASURES}))
 
 
-def _order(wanted: Filter) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    if wanted.tag is not None:
-        return entry_tags.c.started_at_microseconds, entry_tags.c.entry_id
-    return entries.c.started_at_microseconds, entries.c.id
-
-
-def _selected(query: Select[Any], wanted: Filter) -> Select[Any]:
-    """`query` with the conditions of `wanted`."""
-    if wanted.tag is not None:
-        query = query.select_from(entry_tags.join(entries)).where(entry_tags.c.tag == wanted.tag)
-    for name in ("id", "end_user", "model", "session_id", "principal", "status"):
-        if (value := getattr(wanted, name)) is not None:
-            query = query.where(entries.c[name] == value)
-    if wanted.ended is not None:
-        query = query.where(entries.c.ended == wanted.ended.value)
-    status_class = wanted.status // 100 if wanted.status is not None else wanted.status_class
-    if status_class is not None:
-        query = query.where(entries.c.status_class == status_class)
-    never_done = (wanted.ended or Ended.DONE) is not Ended.DONE
-    if wanted.outcome == "failure" or never_done or (status_class is not None and status_class not in {2, 3}):
-        query = query.where(_FAILED)  # what it follows from has its index below this condition
-    if wanted.outcome == "success":
-        query = query.where(~entries.c.failed)
-    started = _order(wanted)[0]
-    bounds = []
-    if wanted.start is not None:
-        bounds.append(started >= microseconds(wanted.start))
-    if wanted.end is not None:
-        bounds.append(started < microseconds(wanted.end))
-    return query.where(and_(*bounds)) if bounds else query
+def _fetched(connection: Connection, places: Sequence[int]) -> list[Entry]:
+    """The entries at `places`, in their order."""
+    found: dict[int, Entry] = {}
+    for start in range(0, len(places), STEP):
+        query = select(entries).where(among(connection, places[start : start + STEP]))
+        found |= {row[0]: entry_of(row._asdict()) for row in connection.execute(query)}
+    return [found[place] for place in places if place in found]

@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 import msgspec
+from msgspec.structs import replace
 
 from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.store.flat import ABSENT, Flat, FlatUsage, decode
+from ferryman.store.place import EPOCH, hour_of, place_of
 from ferryman.store.schema import COLUMNS, TOKENS
 
 Row = tuple[Any, ...]
-"""A value for each of `COLUMNS`; JSON as text, never a bool (an int is what SQLite's driver takes fast)."""
+"""A value for each of `COLUMNS` as the drivers take it fast: JSON as text, an int for a bool, and `''` for
+what is not there (SQLite's takes ten times as long for a None as for a text)."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECONDS_PER_DAY = 86_400_000_000
 
-CHARGED_TO = (
-    "agent_id",
-    "parent_agent_id",
-    "request_class",
-    "agent_type",
-    "end_user",
-    "tags",
-    "spend_logs_metadata",
+MORE = (
+    *("agent_id", "parent_agent_id", "request_class", "agent_type", "spend_logs_metadata"),
+    *("speed", "iterations"),
 )
-"""Fields of `Entry` for who is charged. One that the class does not have is `None` in the row."""
+"""What few entries have and nothing looks for: fields of `Entry` and of its usage, in the column `more`.
+A column of its own would cost every row some tenths of a microsecond."""
 
 POSITION = {name: position for position, name in enumerate(COLUMNS)}
+_ID = POSITION["id"]
 TOKENS_FROM, TOKENS_TO = POSITION[TOKENS[0]], POSITION[TOKENS[-1]] + 1
 
 MAX_COUNT = 10**12
@@ -38,12 +39,14 @@ MAX_COUNT = 10**12
 
 _SAME = (
     *("id", "method", "path", "principal", "credential", "client_address", "session_id", "model", "status"),
-    *("error", "upstream_request_id", "attempts", "request_bytes", "response_bytes"),
+    *("error", "upstream_request_id", "attempts", "request_bytes", "response_bytes", "end_user", "tags"),
 )
 """Columns that are fields of `Entry` as they stand."""
 
-_NO_USAGE: tuple[Any, ...] = (None,) * (len(TOKENS) + 4)
 _NO_CACHE, _NO_TOOLS, _NO_DETAILS = CacheCreation(), ServerToolUse(), OutputTokensDetails()
+_OUTCOMES = {ended: ended.value for ended in Ended}
+_NOTHING = (None,) * len(MORE)
+_MICROSECOND = timedelta(microseconds=1)
 _NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -62,53 +65,51 @@ def has_failed(ended: str, status: int | None) -> bool:
     return ended != "done" or status is None or status >= 400
 
 
-def row_of(entry: Entry) -> Row:
-    """The row of `entry`."""
-    agent_id, parent_agent_id, request_class, agent_type, end_user, tags, metadata = [
-        getattr(entry, name, None) for name in CHARGED_TO
-    ]
-    status, ended = entry.status, entry.ended.value
-    first_byte, overhead, model = entry.time_to_first_byte_seconds, entry.overhead_seconds, entry.model
-    return (
-        entry.id,
-        round(entry.started_at.timestamp() * 1_000_000),
-        entry.method,
-        entry.path,
-        ended,
-        entry.principal,
-        entry.credential,
-        entry.client_address,
-        entry.session_id and _clean(entry.session_id),
-        agent_id and _clean(agent_id),
-        parent_agent_id and _clean(parent_agent_id),
-        request_class,
-        agent_type and _clean(agent_type),
-        end_user and _clean(end_user),
-        _json(list(dict.fromkeys(map(_clean, tags)))) if tags else None,
-        None if metadata is None else _json(metadata),
-        model and _clean(model),
-        1 if entry.stream else 0,
+def row_of(payload: bytes) -> Row:
+    """The row of an entry as it is in the journal, at its place unless another has that.
+
+    Raises:
+        ValueError: it is no entry.
+    """
+    flat = decode(payload)
+    if b"\\" in payload:
+        flat = _cleaned(flat)
+    usage, outcome, status, tags = flat.usage, _OUTCOMES[flat.ended], flat.status, flat.tags
+    cache, tools = usage.cache_creation, usage.server_tool_use
+    model, principal, end_user, session_id = flat.model, flat.principal, flat.end_user, flat.session_id
+    first_byte, overhead = flat.time_to_first_byte_seconds, flat.overhead_seconds
+    place = place_of(flat.id)
+    hour = hour_of(place) << 32  # and below it as in `key_of`, whose calls cost more than what they do
+    row: Row = (
+        place,
+        flat.id,
+        (flat.started_at - EPOCH) // _MICROSECOND,
+        flat.method,
+        flat.path,
+        outcome,
+        1 if flat.stream else 0,
+        status // 100 if status else 0,
+        1 if has_failed(outcome, status or None) else 0,
+        flat.attempts,
+        1 if flat.usage_complete else 0,
+        flat.request_bytes,
+        flat.response_bytes,
+        int(flat.duration_seconds * 1_000_000 + 0.5),
+        model,
+        principal,
+        end_user,
+        session_id,
+        model and hour | crc32(model.encode()),
+        principal and hour | crc32(principal.encode()),
+        end_user and hour | crc32(end_user.encode()),
+        session_id and hour | crc32(session_id.encode()),
+        flat.credential,
+        flat.client_address,
         status,
-        0 if status is None else status // 100,
-        1 if has_failed(ended, status) else 0,
-        entry.error and _clean(entry.error),
-        entry.upstream_request_id,
-        entry.attempts,
-        *(_NO_USAGE if entry.usage is None else _usage(entry.usage)),
-        1 if entry.usage_complete else 0,
-        entry.request_bytes,
-        entry.response_bytes,
-        round(entry.duration_seconds * 1_000_000),
-        None if first_byte is None else round(first_byte * 1_000_000),
-        None if overhead is None else round(overhead * 1_000_000),
-    )
-
-
-def _usage(usage: Usage) -> tuple[Any, ...]:
-    cache = usage.cache_creation or _NO_CACHE
-    tools = usage.server_tool_use or _NO_TOOLS
-    details = usage.output_tokens_details or _NO_DETAILS
-    counts = (
+        flat.error,
+        flat.upstream_request_id,
+        first_byte if first_byte == ABSENT else int(first_byte * 1_000_000 + 0.5),
+        overhead if overhead == ABSENT else int(overhead * 1_000_000 + 0.5),
         usage.input_tokens,
         usage.output_tokens,
         usage.cache_creation_input_tokens,
@@ -117,26 +118,51 @@ def _usage(usage: Usage) -> tuple[Any, ...]:
         cache.ephemeral_1h_input_tokens,
         tools.web_search_requests,
         tools.web_fetch_requests,
-        details.thinking_tokens,
+        usage.output_tokens_details.thinking_tokens,
+        usage.service_tier,
+        usage.inference_geo,
+        _json(list(dict.fromkeys(tags))) if tags else "",
+        _more(flat),
     )
-    return (
-        *(counts if max(filter(None, counts), default=0) <= MAX_COUNT else map(_bounded, counts)),
-        usage.service_tier and _clean(usage.service_tier),
-        usage.inference_geo and _clean(usage.inference_geo),
-        usage.speed and _clean(usage.speed),
-        None if usage.iterations is None else _json(usage.iterations),
-    )
+    return row if max(filter(None, row[TOKENS_FROM:TOKENS_TO]), default=0) <= MAX_COUNT else _bounded(row)
 
 
-def _bounded(count: int | None) -> int | None:
-    return None if count is None else min(count, MAX_COUNT)
+def id_of(row: Row) -> str:
+    """The id in a row made by `row_of`."""
+    found: str = row[_ID]
+    return found
+
+
+def _bounded(row: Row) -> Row:
+    counts = [count if count == ABSENT else min(count, MAX_COUNT) for count in row[TOKENS_FROM:TOKENS_TO]]
+    return (*row[:TOKENS_FROM], *counts, *row[TOKENS_TO:])
+
+
+def _more(flat: Flat) -> str:
+    usage = flat.usage
+    found = (
+        *(flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type),
+        *(flat.spend_logs_metadata, usage.speed, usage.iterations),
+    )
+    if found == _NOTHING:
+        return ""
+    return _json({name: value for name, value in zip(MORE, found, strict=True) if value is not None})
+
+
+def _cleaned(flat: Flat) -> Flat:
+    """`flat` without what PostgreSQL does not store in its texts."""
+    tags = None if flat.tags is None else [_clean(tag) for tag in flat.tags]
+    return replace(flat, tags=tags, usage=replace(flat.usage, **_texts(flat.usage)), **_texts(flat))
+
+
+def _texts(part: Flat | FlatUsage) -> dict[str, str]:
+    values = ((name, getattr(part, name)) for name in part.__struct_fields__)
+    return {name: _clean(value) for name, value in values if type(value) is str}
 
 
 def _clean(text: str) -> str:
-    """`text` without what PostgreSQL does not store: NUL, and halves of surrogate pairs."""
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    """`text` without NUL."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _json(value: object) -> str:
@@ -145,7 +171,13 @@ def _json(value: object) -> str:
     if "\\u" not in text:
         return text
     plain = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-    return _NUL_ESCAPE.sub(r"\1\\ufffd", plain.encode("utf-8", "replace").decode())
+    return _NUL_ESCAPE.sub(r"\1\\ufffd", plain)
+
+
+def tags_of(row: Row) -> list[str]:
+    """The tags of a row made by `row_of`."""
+    text = row[POSITION["tags"]]
+    return json.loads(text) if text else []
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
@@ -153,19 +185,18 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
 
     Times come back to the microsecond. Parts of the usage that held nothing are `None`.
     """
-    own = {"agent_id", "parent_agent_id", "request_class", "agent_type", "end_user", "tags"}
-    notes = row["spend_logs_metadata"]
-    raw = None if notes is None else {name: _raw(value) for name, value in notes.items()}
-    later = {name: row[name] for name in own} | {"spend_logs_metadata": raw}
-    known = {name: value for name, value in later.items() if name in Entry.__struct_fields__}
+    more = row["more"] or {}
+    notes = more.get("spend_logs_metadata")
+    later: dict[str, Any] = {name: more.get(name) for name in MORE[:4]}
     first_byte, overhead = row["time_to_first_byte_microseconds"], row["overhead_microseconds"]
     return Entry(
         **{name: row[name] for name in _SAME},
-        **known,
+        **later,
+        spend_logs_metadata=None if notes is None else {name: _raw(value) for name, value in notes.items()},
         started_at=moment(row["started_at_microseconds"]),
         ended=Ended(row["ended"]),
         stream=bool(row["stream"]),
-        usage=_usage_of(row),
+        usage=_usage_of(row, more),
         usage_complete=bool(row["usage_complete"]),
         duration_seconds=row["duration_microseconds"] / 1_000_000,
         time_to_first_byte_seconds=None if first_byte is None else first_byte / 1_000_000,
@@ -177,11 +208,11 @@ def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
 
 
-def _usage_of(row: Mapping[str, Any]) -> Usage | None:
+def _usage_of(row: Mapping[str, Any], more: Mapping[str, Any]) -> Usage | None:
     cache = CacheCreation(row["ephemeral_5m_input_tokens"], row["ephemeral_1h_input_tokens"])
     tools = ServerToolUse(row["web_search_requests"], row["web_fetch_requests"])
     details = OutputTokensDetails(row["thinking_tokens"])
-    iterations = row["iterations"]
+    iterations = more.get("iterations")
     usage = Usage(
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
@@ -192,7 +223,7 @@ def _usage_of(row: Mapping[str, Any]) -> Usage | None:
         output_tokens_details=None if details == _NO_DETAILS else details,
         service_tier=row["service_tier"],
         inference_geo=row["inference_geo"],
-        speed=row["speed"],
+        speed=more.get("speed"),
         iterations=None if iterations is None else [_raw(each) for each in iterations],
     )
     return None if usage == Usage() else usage

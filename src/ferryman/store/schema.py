@@ -6,8 +6,6 @@ databases: integers compare, sort and sum alike everywhere, and no session's tim
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -21,9 +19,9 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
-from sqlalchemy.types import TypeEngine
 
 REVISION = "0001"
 """The newest migration; a database that is there needs none (and alembic is not loaded)."""
@@ -54,94 +52,101 @@ TOKENS = (
 MEASURES = ("requests", "errors", *TOKENS)
 """The sums in a roll-up."""
 
-ROLLUP_KEY = ("day", "model", "principal", "end_user", "status_class", "ended")
-TAG_ROLLUP_KEY = ("day", "tag", "model", "status_class", "ended")
+GROUP = ("tag", "model", "principal", "end_user", "status_class", "ended")
+"""What roll-ups tell apart, beside the day."""
+
+LOOKED_FOR = ("model", "principal", "end_user", "session_id")
+"""Columns of `entries` that are found by `<name>_key` (see `ferryman.store.place`)."""
+
+_INTEGER = BigInteger().with_variant(Integer, "sqlite")  # which SQLite takes for the number of the row itself
 
 entries = Table(
     "entries",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("place", _INTEGER, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
     Column("started_at_microseconds", BigInteger, nullable=False),
     Column("method", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("ended", Text, nullable=False),
-    Column("principal", Text),
-    Column("credential", Text),
-    Column("client_address", Text),
-    Column("session_id", Text),
-    Column("agent_id", Text),
-    Column("parent_agent_id", Text),
-    Column("request_class", Text),
-    Column("agent_type", Text),
-    Column("end_user", Text),
-    Column("tags", JSON),
-    Column("spend_logs_metadata", JSON),
-    Column("model", Text),
     Column("stream", Boolean, nullable=False),
-    Column("status", Integer),
     Column("status_class", SmallInteger, nullable=False),  # 2 for 2xx …; 0 is no answer
     Column("failed", Boolean, nullable=False),
-    Column("error", Text),
-    Column("upstream_request_id", Text),
     Column("attempts", Integer, nullable=False),
-    *(Column(name, BigInteger) for name in TOKENS),
-    Column("service_tier", Text),
-    Column("inference_geo", Text),
-    Column("speed", Text),
-    Column("iterations", JSON),
     Column("usage_complete", Boolean, nullable=False),
     Column("request_bytes", BigInteger, nullable=False),
     Column("response_bytes", BigInteger, nullable=False),
     Column("duration_microseconds", BigInteger, nullable=False),
+    Column("model", Text),
+    Column("principal", Text),
+    Column("end_user", Text),
+    Column("session_id", Text),
+    *(Column(f"{name}_key", BigInteger) for name in LOOKED_FOR),
+    Column("credential", Text),
+    Column("client_address", Text),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("upstream_request_id", Text),
     Column("time_to_first_byte_microseconds", BigInteger),
     Column("overhead_microseconds", BigInteger),
+    *(Column(name, BigInteger) for name in TOKENS),
+    Column("service_tier", Text),
+    Column("inference_geo", Text),
+    Column("tags", JSON),
+    Column("more", JSON),  # an object of `ferryman.store.rows.MORE`: what few entries have
 )
-"""One row for each exchange."""
+"""One row for each exchange, in the order of their starts."""
 
 COLUMNS = tuple(column.name for column in entries.columns)
 
 
-def _entries_index(*names: str, where: str | None = None) -> None:
-    """Index for a filter, newest first. The id is not in it: what began in one microsecond is sorted."""
-    condition = None if where is None else text(where)
-    columns = [entries.c[name] for name in (*names, "started_at_microseconds")]
-    label = "_".join(["ix_entries", *names, "started"])
-    if where == "failed" and not names:
-        label = "ix_entries_failed_started"
-    Index(label, *columns, sqlite_where=condition, postgresql_where=condition)
+def _entries_index(name: str, column: str | None, condition: str) -> None:
+    columns = [entries.c[one] for one in (column, "place") if one is not None]
+    Index(f"ix_entries_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
-_entries_index()
-_entries_index("model", where="model IS NOT NULL")
-_entries_index("principal", where="principal IS NOT NULL")
-_entries_index("end_user", where="end_user IS NOT NULL")
-_entries_index("session_id", where="session_id IS NOT NULL")
-_entries_index(where="failed")
-_entries_index("status_class", where="failed")  # success is the rule, so that only failures are worth it
-_entries_index("ended", where="failed")
+for _name in LOOKED_FOR:
+    _entries_index(_name, f"{_name}_key", f"{_name}_key IS NOT NULL")
+_entries_index("failed", None, "failed")  # success is the rule, so that only failures are worth it
+_entries_index("status_class", "status_class", "failed")
+_entries_index("ended", "ended", "failed")
 
 entry_tags = Table(
     "entry_tags",
     metadata,
     Column("tag", Text, primary_key=True),
-    Column("started_at_microseconds", BigInteger, primary_key=True),
-    Column("entry_id", Text, ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column(
+        "place", BigInteger, ForeignKey("entries.place", ondelete="CASCADE"), primary_key=True, index=True
+    ),
     sqlite_with_rowid=False,
 )
 """The tags of the entries once more, to find entries by tag."""
 
+rollup_groups = Table(
+    "rollup_groups",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    *(Column(name, SmallInteger if name == "status_class" else Text, nullable=False) for name in GROUP),
+    UniqueConstraint(*GROUP, name="uq_rollup_groups"),
+)
+"""What was added up together, once for all days. `''` is what an entry does not have."""
 
-def _rollup_columns(key: tuple[str, ...]) -> list[Column[Any]]:
-    """`''` is what an entry does not have: a key has no nulls."""
-    kinds: dict[str, TypeEngine[Any]] = {"day": Date(), "status_class": SmallInteger()}
-    keys = [Column(name, kinds.get(name, Text()), primary_key=True, autoincrement=False) for name in key]
-    return [*keys, *(Column(name, BigInteger, nullable=False) for name in MEASURES)]
+
+def _rollups(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("day", Date, primary_key=True, autoincrement=False),
+        Column("group_number", Integer, primary_key=True, autoincrement=False),
+        *(Column(name, BigInteger, nullable=False) for name in MEASURES),
+        sqlite_with_rowid=False,
+    )
 
 
-rollups = Table("rollups", metadata, *_rollup_columns(ROLLUP_KEY), sqlite_with_rowid=False)
+rollups = _rollups("rollups")
 """Sums of entries by UTC day; they outlive the entries."""
 
-tag_rollups = Table("tag_rollups", metadata, *_rollup_columns(TAG_ROLLUP_KEY), sqlite_with_rowid=False)
+tag_rollups = _rollups("tag_rollups")
 """The same by tag. An entry counts once for each of its tags, so that these sums are not to be added up."""
 
 checkpoints = Table(
