@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from ferryman.errors import SettingsError
-from ferryman.settings import MASK, Settings, env_names, rows, type_of, wanted
+from ferryman.settings import Settings, env_names, rows, type_of, wanted
 from ferryman.settings_load import Loaded, load
+from ferryman.wording import MASK
 from tests.support.values import examples, unusable
 
 SECRET = "sk-ant-do-not-tell"

@@ -15,8 +15,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ferryman.hosts import is_loopback
-
-MASK = "********"
+from ferryman.wording import MASK
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)

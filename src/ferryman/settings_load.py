@@ -10,7 +10,7 @@ import difflib
 import math
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,20 +20,18 @@ import yaml
 
 from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name
-from ferryman.settings import MASK, Settings, env_names, rows, trusted_proxies, type_of, wanted
+from ferryman.settings import Settings, env_names, rows, trusted_proxies, type_of, wanted
 from ferryman.settings_block import block, blocks
 from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir
 from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
+from ferryman.wording import shown
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
 """Looked for in the working directory, in this order."""
 
 NOTHING = ("", "~", "null")
 """What stands in the file for no value."""
-
-SHOWN_CHARACTERS = 200
-"""Of a value in a message; enough to know it again."""
 
 
 class Loaded(NamedTuple):
@@ -95,6 +93,28 @@ def load(
     return Loaded(settings, sources, path)
 
 
+def reread(settings: Settings, file: Path, names: Iterable[str]) -> Settings:
+    """`settings` with what `file` says now of the settings `names`, which no other source decides.
+
+    Raises:
+        SettingsError: with a sentence for each value that cannot be used.
+    """
+    from_file, problems = _read_file(file), []
+    values: dict[str, Any] = {}
+    for row in rows():
+        if row.name in names:
+            raw, _ = _pick(row, {}, {}, from_file, file)
+            try:
+                values[row.name] = row.default if raw is MISSING else _parse(row, raw)
+            except (ValueError, OverflowError):
+                problems.append(f"{row.name}: {shown(raw)} from {file} cannot be used; wanted {wanted(row)}.")
+    changed = replace(settings, **values)
+    problems += [problem for about, problem in price_problems(changed) if about <= values.keys()]
+    if problems:
+        raise SettingsError(problems)
+    return changed
+
+
 def _with_proxy(settings: Settings, sources: dict[str, str], environ: Mapping[str, str]) -> Settings:
     """`settings` with the proxy of the environment in the place of `auto`, if there is one."""
     if settings.upstream_proxy != "auto" or _url_problem(settings.upstream_url) is not None:
@@ -115,18 +135,6 @@ def _with_runtime_directory(
         return settings
     sources["runtime_directory"] = "environment (XDG_RUNTIME_DIR)"
     return replace(settings, runtime_directory=str(Path(session) / "ferryman"))
-
-
-def shown(value: object) -> str:
-    """`value` for a message: on one line, not endless, and without what stands before an `@`."""
-    if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "a block of `name: value` lines"
-    text = str(value)
-    if "@" in text and not isinstance(value, Path):  # in a URL, a user name and a password
-        text = MASK + text[text.rindex("@") :]
-    if not text.isprintable():
-        text = text.encode("unicode_escape").decode()
-    return f"`{text}`" if len(text) <= SHOWN_CHARACTERS else f"`{text[:SHOWN_CHARACTERS]}…`"
 
 
 def _find_file(file: Path | None, environ: Mapping[str, str], directory: Path) -> Path | None:

@@ -54,6 +54,22 @@ class PriceMultiplier(NamedTuple):
     denominator: int
 
 
+class PriceRules(NamedTuple):
+    """All that the operator set about prices."""
+
+    overrides: tuple[PriceOverride, ...]
+    multipliers: tuple[PriceMultiplier, ...]
+
+
+def price_rules(settings: Settings) -> PriceRules:
+    """What `settings` say of prices.
+
+    Raises:
+        SettingsError: with a sentence for each that cannot be used.
+    """
+    return PriceRules(price_overrides(settings), price_multipliers(settings))
+
+
 def price_overrides(settings: Settings) -> tuple[PriceOverride, ...]:
     """The prices that `settings` set, in their order.
 

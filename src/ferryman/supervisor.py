@@ -22,7 +22,16 @@ from ferryman.clock import Clock, SystemClock
 from ferryman.errors import SettingsError, StartError
 from ferryman.process.child import HELD_BACK
 from ferryman.process.directory import RuntimeDirectory, directory_of
-from ferryman.process.messages import Alive, Failed, Handover, ProcessState, Ready, framed, read_message
+from ferryman.process.messages import (
+    Alive,
+    Failed,
+    Handover,
+    ProcessState,
+    Ready,
+    Rereads,
+    framed,
+    read_message,
+)
 from ferryman.process.place import MAX_RESTART_SECONDS, RESTART_SECONDS, SILENT_TICKS, TICK_SECONDS, Process
 from ferryman.relay.listen import Entrance
 from ferryman.settings import Settings
@@ -56,6 +65,7 @@ class Supervisor:
         on_ready: Callable[[int], None],
         clock: Clock | None = None,
         silent_ticks: int = SILENT_TICKS,
+        rereads: Rereads | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -64,7 +74,9 @@ class Supervisor:
             on_ready: is called once, with the port, when all processes do their work.
             clock: by default the machine's.
             silent_ticks: see `ferryman.process.place`.
+            rereads: the settings file, which the control plane looks at again.
         """
+        self._rereads = rereads
         self.settings = settings
         self.control = Process("control", 0, silent_ticks)
         self.workers = [Process("worker", number + 1, silent_ticks) for number in range(settings.workers)]
@@ -226,6 +238,7 @@ class Supervisor:
             replace(self.settings, port=self._entrance.port),
             str(self._directory.path),
             None if shared is None else shared.fileno(),
+            self._rereads,
         )
         process.lifeline.write(framed(handover))
         self._change(process, "starting")

@@ -14,12 +14,17 @@ import structlog
 from ferryman import __version__
 from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
 from ferryman.errors import SettingsError, StartError
+from ferryman.process.messages import Rereads
 from ferryman.settings import Settings
+from ferryman.settings_load import Loaded
 from ferryman.supervisor import Supervisor
 from ferryman.telemetry.log import configure
 from ferryman.telemetry.writer import BackgroundWriter
 
 log = structlog.get_logger("ferryman")
+
+REREAD = ("prices", "price_multipliers")
+"""Settings that a change of the file changes at once; all others need a start."""
 
 
 @click.command(epilog=SECRETS_HELP)
@@ -40,7 +45,7 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
         try:
             if loaded.file is not None:
                 log.info("config file read", file=str(loaded.file))
-            asyncio.run(run(settings))
+            asyncio.run(run(loaded))
         except SettingsError as error:
             messages.close()
             complain(error)
@@ -52,14 +57,17 @@ def serve(**values: Any) -> None:  # noqa: ANN401  # one per setting
             messages.close()
 
 
-async def run(settings: Settings) -> None:
+async def run(loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         SettingsError: the address cannot be listened on, a certificate not be used, and the like.
         StartError: a process dies again and again before all have run.
     """
-    await Supervisor(settings, on_ready=partial(announce, settings)).run()
+    settings, file = loaded.settings, loaded.file
+    names = tuple(name for name in REREAD if loaded.sources[name] in {"default", str(file)})
+    rereads = Rereads(str(file), names) if file is not None and names else None
+    await Supervisor(settings, on_ready=partial(announce, settings), rereads=rereads).run()
     log.info("stopped")
 
 

@@ -15,12 +15,14 @@ from ferryman.clock import SystemClock
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
+from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.spend import Spend
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
+from ferryman.process.messages import PRICES
 from ferryman.settings_store import database, journal_directory
 from ferryman.store.store import Store
 from ferryman.tasks import TaskOwner
@@ -53,6 +55,7 @@ async def work(child: Child) -> None:
     settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
     admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
+    prices = Prices(settings, child.handover.rereads)
     store = Store(database(settings))
     bookkeeper = Bookkeeper(
         journal_directory(settings), store, clock, retention_days=settings.entries_retention_days
@@ -66,7 +69,9 @@ async def work(child: Child) -> None:
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
-    feed.publish({})  # there is nothing yet to work with
+    feed.publish({PRICES: prices.part})
+    watch = TaskOwner("control.watch")
+    watch.spawn(keep_told(prices, feed), "prices")
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()
@@ -75,6 +80,7 @@ async def work(child: Child) -> None:
     await child.stopping.wait()
     await _workers_gone(child, processes, feed)
     stored.set()
+    await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
     reports.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ferryman.errors import SettingsError
 from ferryman.settings import Settings
-from ferryman.settings_load import shown
+from ferryman.wording import shown
 
 MAX_SOCKET_BYTES = 107
 """Of the path of a Unix socket (unix(7): 108 with the byte that ends it)."""

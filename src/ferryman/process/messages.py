@@ -12,6 +12,9 @@ from ferryman.settings import Settings
 
 LENGTH_BYTES = 4
 
+PRICES = "prices"
+"""The part of a snapshot with the operator's prices: `ferryman.settings_prices.PriceRules`."""
+
 MAX_PART_BYTES = 1 << 20
 """Of a part of a snapshot. Parts should have 64 KiB or less: decoding that holds up a worker for a
 millisecond, and a change costs the parts that it touches."""
@@ -23,6 +26,18 @@ MAX_MESSAGE_BYTES = MAX_PART_BYTES + 4_096
 """The largest message is a part with its name."""
 
 
+class Rereads(msgspec.Struct, frozen=True):
+    """A settings file that is looked at again while we run.
+
+    Attributes:
+        file: its path.
+        names: the settings that it may change: those that no other source decides.
+    """
+
+    file: str
+    names: tuple[str, ...]
+
+
 class Handover(msgspec.Struct, frozen=True):
     """What the supervisor hands to a process that it has started.
 
@@ -32,6 +47,7 @@ class Handover(msgspec.Struct, frozen=True):
         settings: in force, with the port that was picked.
         directory: where the processes meet; see `ferryman.process.directory.RuntimeDirectory`.
         listen_fd: the Unix socket that the workers listen on, `None` where each opens its own.
+        rereads: `None` where there is no settings file.
     """
 
     role: str
@@ -39,6 +55,7 @@ class Handover(msgspec.Struct, frozen=True):
     settings: Settings
     directory: str
     listen_fd: int | None = None
+    rereads: Rereads | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

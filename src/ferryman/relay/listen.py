@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ferryman.errors import SettingsError
 from ferryman.relay.tls import ServerTls, server_tls
 from ferryman.settings import Settings
-from ferryman.settings_load import shown
+from ferryman.wording import shown
 
 BACKLOG = 2048
 """Connections the kernel holds while a burst is accepted; it caps this at somaxconn (4096)."""

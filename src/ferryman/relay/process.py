@@ -10,21 +10,26 @@ import os
 import resource
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from ferryman.clock import SystemClock
 from ferryman.errors import JournalUnwritable, SettingsError
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ids
+from ferryman.pricing.adjust import adjusted
+from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
-from ferryman.process.messages import WorkerState
+from ferryman.process.messages import PRICES, WorkerState
 from ferryman.relay.feed import Feed
 from ferryman.relay.listen import Place
 from ferryman.relay.worker import Worker
+from ferryman.settings_prices import PriceRules
 from ferryman.settings_store import journal_directory
 from ferryman.telemetry.log import LineLog, json_line, text_line
 from ferryman.telemetry.writer import BackgroundWriter
@@ -85,7 +90,12 @@ def open_journal(child: Child) -> JournalWriter:
 
 async def serve(child: Child, worker: Worker, feed_path: str) -> None:
     """Start `worker`, and stop it with the child."""
-    feed = Feed(feed_path, lambda: state_of(child, worker, feed))
+    feed = Feed(
+        feed_path,
+        lambda: state_of(child, worker, feed),
+        made_of=partial(part_of, worker.line.catalog),
+        on_snapshot=worker.take,
+    )
     await worker.start()
     child.on_hangup(worker.reload)
     tune_allocator()
@@ -97,6 +107,17 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
     log.info("stopping", running=len(worker.line.live), grace_seconds=grace_seconds)
     await worker.stop(grace_seconds)
     await feed.close()
+
+
+def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:
+    """What a part of a snapshot is made into: prices into a catalog, of the same prices as `catalog`.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    if name == PRICES:
+        return adjusted(Catalog(catalog.file), *msgspec.json.decode(data, type=PriceRules))
+    return bytes(data)
 
 
 def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ferryman.errors import SettingsError
 from ferryman.settings import Settings
-from ferryman.settings_load import shown
+from ferryman.wording import shown
 
 MAX_PEM_BYTES = 1 << 20
 """Of a certificate or key file: a chain of ten certificates has about 20 KB."""

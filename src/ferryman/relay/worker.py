@@ -21,7 +21,8 @@ from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ended
 from ferryman.pricing.adjust import adjusted
-from ferryman.pricing.catalog import load_catalog
+from ferryman.pricing.catalog import Catalog, load_catalog
+from ferryman.process.messages import PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
@@ -32,7 +33,7 @@ from ferryman.relay.own import control_line
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
-from ferryman.settings_prices import price_multipliers, price_overrides
+from ferryman.settings_prices import price_rules
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID
 
@@ -131,6 +132,12 @@ class Worker:
         else:
             log.info("certificate reloaded", file=self.settings.tls_cert_file)
 
+    def take(self, snapshot: Snapshot) -> None:
+        """Work with what the control plane tells from now on."""
+        catalog = snapshot.parts.get(PRICES)
+        if isinstance(catalog, Catalog):
+            self.line.catalog = catalog
+
     async def stop(self, grace_seconds: float) -> None:
         """Stop accepting, let what runs finish within `grace_seconds`, and cut the rest."""
         self.line.draining = True
@@ -213,7 +220,7 @@ def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
         clock=clock,
         recorder=recorder,
         client_address=address_reader(settings.trusted),
-        catalog=adjusted(load_catalog(), price_overrides(settings), price_multipliers(settings)),
+        catalog=adjusted(load_catalog(), *price_rules(settings)),
     )
 
 
