@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
-from ferryman.ledger.records import Opened, Seen
+from ferryman.ledger.records import Opened, Seen, decode_opened, encode
 from ferryman.ledger.replay import NO_END, Replay
 from ferryman.model import Ended, Entry, Usage
 from tests.support.journal import NOW, opened, seen
 
 
+def feed(replay: Replay, value: Opened | Seen) -> None:
+    if isinstance(value, Opened):
+        replay.open(encode(value))
+    else:
+        replay.see(value)
+
+
 def test_closed_exchange_is_forgotten() -> None:
     replay = Replay()
-    replay.feed(opened(1))
-    replay.feed(seen(1))
-    assert [one.opened for one in replay.live] == [opened(1)]
+    feed(replay, opened(1))
+    feed(replay, seen(1))
+    assert [decode_opened(one.opened) for one in replay.live] == [opened(1)]
     replay.close("1")
     assert not replay.live
     assert replay.finish(NOW) == []
@@ -22,10 +29,10 @@ def test_closed_exchange_is_forgotten() -> None:
 
 def test_open_exchange_of_a_dead_worker_is_interrupted_with_what_was_seen() -> None:
     replay = Replay()
-    replay.feed(opened(1))
-    replay.feed(seen(1))
-    replay.feed(Seen("1", Usage(output_tokens=9)))
-    replay.feed(opened(2))
+    feed(replay, opened(1))
+    feed(replay, seen(1))
+    feed(replay, Seen("1", Usage(output_tokens=9)))
+    feed(replay, opened(2))
     first, second = replay.finish(NOW)
     assert first == Entry(
         **msgspec.structs.asdict(opened(1)),
@@ -42,23 +49,23 @@ def test_open_exchange_of_a_dead_worker_is_interrupted_with_what_was_seen() -> N
 
 def test_second_attempt_replaces_the_first_and_keeps_what_was_seen() -> None:
     replay = Replay()
-    replay.feed(opened(1))
-    replay.feed(seen(1))
-    replay.feed(msgspec.structs.replace(opened(1), attempts=2))
+    feed(replay, opened(1))
+    feed(replay, seen(1))
+    feed(replay, msgspec.structs.replace(opened(1), attempts=2))
     (one,) = replay.finish(NOW)
     assert (one.attempts, one.usage) == (2, seen(1).usage)
 
 
 def test_records_whose_opening_is_unknown_do_no_harm() -> None:
     replay = Replay()
-    replay.feed(seen(1))
+    feed(replay, seen(1))
     replay.close("1")
     assert not replay.live
 
 
 def test_clock_that_went_back_makes_no_negative_duration() -> None:
     replay = Replay()
-    replay.feed(opened(1))
+    feed(replay, opened(1))
     assert replay.finish(NOW - 1000)[0].duration_seconds == 0
 
 
@@ -67,7 +74,7 @@ def test_the_same_records_give_the_same_entries() -> None:
     for _ in range(2):
         replay = Replay()
         for value in (opened(1), opened(2), seen(2), opened(3)):
-            replay.feed(value)
+            feed(replay, value)
         replay.close("1")
         runs.append(replay.finish(NOW))
     assert runs[0] == runs[1]
@@ -76,8 +83,8 @@ def test_the_same_records_give_the_same_entries() -> None:
 
 def test_exchanges_are_carried_over_a_restart() -> None:
     before = Replay()
-    before.feed(opened(1))
-    before.feed(seen(1))
+    feed(before, opened(1))
+    feed(before, seen(1))
     after = Replay(before.live)
     assert after.finish(NOW) == before.finish(NOW)
 

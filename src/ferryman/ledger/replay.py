@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ferryman.ledger.records import Opened, Value
+from ferryman.ledger.records import Seen, decode_opened, opened_id
 from ferryman.model import Ended, Entry, Usage
 
 NO_END = "the worker ended before the exchange did"
@@ -15,9 +15,14 @@ NO_END = "the worker ended before the exchange did"
 
 
 class Live(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An exchange that is not closed, as far as it was told of."""
+    """An exchange that is not closed, as far as it was told of.
 
-    opened: Opened
+    Attributes:
+        opened: the JSON of an `Opened`, which is read only if nothing closes it: nearly all are closed.
+        usage: that was seen.
+    """
+
+    opened: msgspec.Raw
     usage: Usage | None = None
 
 
@@ -26,7 +31,9 @@ class Replay:
 
     def __init__(self, live: Iterable[Live] = ()) -> None:
         """Go on with the exchanges of `live`."""
-        self._live = {one.opened.id: one for one in live}  # bounded by what the worker relays at once
+        self._live = {
+            opened_id(bytes(one.opened)): one for one in live
+        }  # bounded by what the worker relays at once
 
     def __repr__(self) -> str:
         return f"<Replay {len(self._live)} open>"
@@ -36,16 +43,22 @@ class Replay:
         """The exchanges that are not closed."""
         return tuple(self._live.values())
 
-    def feed(self, value: Value | None) -> None:
-        """Take the next record that closes nothing; `None` tells nothing."""
-        if value is None:
-            return
-        one = self._live.get(value.id)
-        if isinstance(value, Opened):
-            self._live[value.id] = Live(value, one.usage if one is not None else None)
-        elif one is not None:  # else its `open` could not be read; the close will tell all the same
-            usage = one.usage.updated(value.usage) if one.usage is not None else value.usage
-            self._live[value.id] = Live(one.opened, usage)
+    def open(self, payload: bytes) -> None:
+        """An exchange opens, or opens again: `payload` is the JSON of an `Opened`.
+
+        Raises:
+            ValueError: it is none.
+        """
+        exchange = opened_id(payload)
+        one = self._live.get(exchange)
+        self._live[exchange] = Live(msgspec.Raw(payload), one.usage if one is not None else None)
+
+    def see(self, seen: Seen) -> None:
+        """The input of an exchange was seen."""
+        one = self._live.get(seen.id)
+        if one is not None:  # else its `open` could not be read; the close will tell all the same
+            usage = one.usage.updated(seen.usage) if one.usage is not None else seen.usage
+            self._live[seen.id] = Live(one.opened, usage)
 
     def close(self, entry_id: str) -> None:
         """The exchange has its entry."""
@@ -64,7 +77,7 @@ class Replay:
 
 def interrupted(one: Live, now: float) -> Entry:
     """The entry of an exchange that its worker did not live to close."""
-    opened = one.opened
+    opened = decode_opened(one.opened)
     known = {name: getattr(opened, name) for name in opened.__struct_fields__}
     return Entry(
         **known,

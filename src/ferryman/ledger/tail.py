@@ -21,13 +21,24 @@ import msgspec
 
 from ferryman.errors import JournalUnreadable
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
-from ferryman.ledger.format import CLOSED, FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader
-from ferryman.ledger.records import decode, decode_entry, encode
+from ferryman.ledger.format import (
+    CLOSED,
+    FRAME_BYTES,
+    OPENED,
+    PROBE,
+    SEEN,
+    SEGMENT_BYTES,
+    Frame,
+    SegmentHeader,
+)
+from ferryman.ledger.records import decode_entry, decode_seen, encode
 from ferryman.ledger.replay import Live, Replay
 from ferryman.ledger.segment import Problem, ProblemKind, SegmentReader
 
 BATCH_RECORDS = 5_000
 """About 2,000 exchanges: what the database stores in one transaction when it is behind."""
+
+_FREQUENT = frozenset({OPENED, CLOSED})
 
 T = TypeVar("T")
 
@@ -186,16 +197,20 @@ class Tail(Generic[T]):
         reader = self._reader
         if reader is None or reader.header is None or not self._beyond:
             return 0
-        made, id_of, close = self._shape.made, self._shape.id_of, self._replay.close
+        made, id_of = self._shape.made, self._shape.id_of
+        open_, close = self._replay.open, self._replay.close
         frames = reader.run(most - 1)
         for found in frames:
             reader.pass_by(found)
             kind, sequence, payload, _ = found
-            if kind != CLOSED or not self._within < sequence == self._sequence + 1:
+            if kind not in _FREQUENT or not self._within < sequence == self._sequence + 1:
                 self._take(found)
                 continue
             self._within = self._sequence = sequence
             try:
+                if kind == OPENED:
+                    open_(payload)
+                    continue
                 entry = made(payload)
             except ValueError:
                 self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
@@ -282,8 +297,12 @@ class Tail(Generic[T]):
                 self._replay.close(self._shape.id_of(entry))
                 if not before:
                     self._entries.append(entry)
-            else:
-                self._replay.feed(decode(kind, payload))
+            elif kind == OPENED:
+                self._replay.open(payload)
+            elif kind == SEEN:
+                self._replay.see(decode_seen(payload))
+            elif kind != PROBE:
+                raise ValueError(f"unknown kind of record: `{kind}`")  # noqa: TRY301  # as what cannot be decoded
         except ValueError:  # as all errors of msgspec are
             self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
 
