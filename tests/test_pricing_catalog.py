@@ -50,7 +50,8 @@ def test_shipped_catalog_is_what_the_script_makes() -> None:
 
 def test_prices_load_nothing_that_workers_do_without() -> None:
     parts = "adjust, catalog, cost, estimate, explain"
-    program = f"from ferryman.pricing import {parts}; catalog.load_catalog(); import sys; print(*sys.modules)"
+    program = f"import sys; before = set(sys.modules); from ferryman.pricing import {parts}; "
+    program += "catalog.load_catalog(); print(*set(sys.modules) - before)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )

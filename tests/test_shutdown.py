@@ -16,6 +16,7 @@ import pytest
 from ferryman.errors import RelayError
 from ferryman.http1.client import ClientConnection
 from ferryman.model import Entry
+from ferryman.relay.meter import HELD_ANSWER_BYTES
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.worker import build_line
 from ferryman.settings import Settings
@@ -148,7 +149,8 @@ def test_request_beyond_the_grace_gets_529(line: Bench, loop: str) -> None:
 def test_answer_that_cannot_carry_an_event_is_cut_beyond_the_grace(line: Bench) -> None:
     def script(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n"
+        connection.send(head + b"{" + b" " * HELD_ANSWER_BYTES)
         connection.wait_closed()
 
     gateway, _ = line.pair(script)

@@ -18,6 +18,7 @@ import pytest
 
 from ferryman.errors import SettingsError
 from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
+from ferryman.relay.meter import HELD_ANSWER_BYTES
 from ferryman.relay.tls import certificate_context
 from ferryman.settings import Settings
 from tests.conftest import Bench
@@ -156,7 +157,8 @@ def test_client_that_leaves_ends_the_upstream(line: Bench, authority: Authority,
 def test_half_sent_answer_over_tls_has_no_clean_end(line: Bench, authority: Authority, loop: str) -> None:
     def script(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n"
+        connection.send(head + b"{" + b" " * HELD_ANSWER_BYTES)
 
     gateway, _ = line.pair(script, loop=loop, **files(authority))
     with tls_client(gateway.port, authority.context()) as client:

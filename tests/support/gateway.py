@@ -48,6 +48,7 @@ class Gateway:
         control_socket: str | None = None,
     ) -> None:
         self.entries: list[Entry] = []
+        self.keeps: Callable[[Entry], Entry] = lambda entry: entry
         self.clock = clock
         self._changed = threading.Condition()
         self._started = threading.Event()
@@ -123,7 +124,7 @@ class Gateway:
     def _record(self, record: bytes) -> None:
         entry = msgspec.json.decode(record, type=Entry)
         with self._changed:
-            self.entries.append(entry)
+            self.entries.append(self.keeps(entry))
             self._changed.notify_all()
 
     def _run(self) -> None:

@@ -61,6 +61,10 @@ class _LooseAnswer(msgspec.Struct, gc=False):
     stop_reason: object = None
 
 
+class _UsageAlone(msgspec.Struct, gc=False):
+    usage: object = None
+
+
 class _LooseEvent(msgspec.Struct, gc=False):
     type: object = None
     message: object = None
@@ -74,6 +78,7 @@ _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_type = msgspec.json.Decoder(_Type).decode
 _decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
+_decode_usage_alone = msgspec.json.Decoder(_UsageAlone).decode
 _decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
@@ -92,12 +97,21 @@ def answer_of(body: bytes) -> Answer:
     except RecursionError:
         return Answer(usage=_usage_below_deep_nesting(body))
     except UNREADABLE:
-        return _NOTHING
+        return _answer_with_usage_alone(body)
     return Answer(
         loose.model if isinstance(loose.model, str) else None,
         _salvage(loose.usage) if isinstance(loose.usage, dict) else None,
         loose.stop_reason if isinstance(loose.stop_reason, str) else None,
     )
+
+
+def _answer_with_usage_alone(body: bytes) -> Answer:
+    """Of an answer whose other members are no valid text; nothing if it isn't a JSON object."""
+    try:
+        usage = _decode_usage_alone(body).usage
+    except UNREADABLE:
+        return _NOTHING
+    return Answer(usage=_salvage(usage)) if isinstance(usage, dict) else _NOTHING
 
 
 def _usage_below_deep_nesting(body: bytes) -> Usage | None:
