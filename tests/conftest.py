@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from ferryman.settings import Settings
 from tests.support.edge import Script, Upstream, answering
@@ -80,6 +81,11 @@ def server() -> Iterator[Server]:
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C even as a job in the background, which ignores it, and so would all that tests start."""
+    """No test fails because the machine is busy, and Ctrl-C is taken.
+
+    A job in the background ignores it, and so would all that tests start.
+    """
+    settings.register_profile("patient")
+    settings.load_profile("patient")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -130,7 +130,7 @@ PATHS = st.sampled_from([b"/v1/messages", b"/v1/files", b"/anthropic/v1/messages
 def test_any_cut_of_a_request_is_the_same_request_and_the_same_record(line: Bench) -> None:
     gateway, upstream = line.pair()
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(
         method=st.sampled_from([b"POST", b"PUT", b"PATCH", b"DELETE"]),
         path=PATHS,

@@ -269,7 +269,7 @@ STEPS = st.lists(st.sampled_from([*SAID, *BROUGHT, *OTHER]), max_size=25)
 LIKELY = st.sampled_from([["ask", "connect"], ["ask", "connect", "stream"], ["half", "rest"], []])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(first=LIKELY, steps=STEPS)
 @example(first=["ask", "connect", "whole", "ask", "tick"], steps=["break", "leave", "connect"])
 def test_any_order_of_events_ends_each_exchange_once(first: list[str], steps: list[str]) -> None:

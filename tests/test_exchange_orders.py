@@ -126,7 +126,7 @@ LIKELY = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(first=LIKELY, steps=STEPS)
 @example(first=["upload", "more", "connect"], steps=["lose", "more", "more"])
 @example(first=["upload", "more"], steps=["leave", "connect"])

@@ -148,7 +148,7 @@ crash = st.tuples(st.just("kill"), st.just(0), st.integers(0, 1000))
 power_cut = st.tuples(st.just("cut_power"), st.just(0), st.integers(0, 10_000))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(step, step, step, reading, crash), max_size=60), sizes)
 def test_each_written_entry_comes_once_over_all_crashes_and_restarts(
     steps: list[tuple[str, int, int]], segment_bytes: int
@@ -166,7 +166,7 @@ def test_each_written_entry_comes_once_over_all_crashes_and_restarts(
     assert set(model.store.kinds()) <= {ProblemKind.TORN}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(step, step, step, reading, crash, power_cut), max_size=60), sizes)
 def test_power_cut_costs_what_it_cut_off_and_nothing_else(
     steps: list[tuple[str, int, int]], segment_bytes: int
@@ -177,7 +177,7 @@ def test_power_cut_costs_what_it_cut_off_and_nothing_else(
     assert set(stored) <= {str(number) for number in range(next(model.names))}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 12),
     st.integers(400, 4000),
@@ -216,7 +216,7 @@ def test_damage_never_makes_a_wrong_entry_and_is_told(
     assert bool(store.problems) == ([bytes(one) for one in data] != before)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 8), st.lists(st.integers(1, 900), min_size=1, max_size=20), st.integers(1, 5))
 def test_file_that_grows_in_any_pieces_is_read_as_if_whole(
     count: int, pieces: list[int], records: int

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferryman.cli.main import main
@@ -64,7 +64,6 @@ VARIABLES = [*NAMES, *(name.upper() for name in NAMES), "REQUEST_METHOD"]
 
 
 @given(environ=st.dictionaries(st.sampled_from(VARIABLES), VALUES))
-@settings(deadline=None)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxy_is_the_one_that_python_would_take(scheme: str, environ: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:

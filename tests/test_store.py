@@ -137,7 +137,7 @@ def test_batch_that_fails_half_way_leaves_nothing(store: Store) -> None:
     assert store.write.checkpoints() == {}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(0, 40), max_size=12), st.sampled_from(["kept", "twice", "crash"])),

@@ -79,7 +79,7 @@ def expected(entries: list[Entry], *by: str) -> Counter[Any]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.lists(calls, min_size=20, max_size=20), batches)
 def test_sums_are_those_of_the_entries(
     store: Store, given_calls: list[dict[str, Any]], sent: list[list[int]]
