@@ -258,6 +258,10 @@ class ClientConnection(asyncio.Protocol):
             HttpParserError: llhttp does not take it, or it is too large.
         """
         began = len(self._unread)
+        if not began and 0 < (end := data.find(b"\r\n\r\n")) < MAX_HEAD_BYTES - 4 and data[9:10] != b"1":
+            self._unread = data[: end + 4]  # no 1xx, so that one call takes all
+            self._parser.feed_data(data)
+            return b""
         self._unread = head = self._unread + data if began else data
         end = head.find(b"\r\n\r\n", max(began - 3, 0)) + 4
         if end == 3:

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import struct
 from typing import cast
 
 import structlog
 
 from ferryman.errors import RelayError, RequestTimeout
 from ferryman.http1.parser import RequestParser
-from ferryman.http1.peer import peer_of
+from ferryman.http1.peer import half_close, peer_of, reset
 from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
@@ -35,8 +33,6 @@ Cut at once, the client would see a reset in place of the answer that tells it w
 
 MAX_EARLY_BYTES = 65_536
 """What is read of requests that wait for their turn; one more read may stand behind it."""
-
-_RESET = struct.pack("ii", 1, 0)  # linger for 0 seconds: what is unsent is dropped, and a reset goes out
 
 
 class ServerConnection(asyncio.Protocol):
@@ -162,6 +158,23 @@ class ServerConnection(asyncio.Protocol):
             self.deadline = math.inf
             self._handler.on_request_end()
 
+    def on_whole_request(self, request: Request, body: bytes) -> None:
+        """Start the exchange of a request of which nothing is to come."""
+        if self._refusal is not None:
+            raise self._refusal
+        request.complete = True
+        self._current = request
+        self._response_ended = False
+        self.deadline = math.inf
+        self._handler = handler = self._server.new_handler(self, request)
+        handler.begin()
+        if body and self._handler is handler:
+            handler.on_body(body)
+            if self._held_back:
+                self.let_come()  # there is nothing to hold back
+        if self._handler is handler:
+            handler.on_request_end()
+
     # ── the exchange's side ──
 
     def hold_back(self) -> None:
@@ -249,11 +262,7 @@ class ServerConnection(asyncio.Protocol):
         self._closing = True
         self._handler = None
         if self._transport is not None:
-            # A mere close would be the clean end of an answer that ends with its connection.
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None:  # with TLS it may be closed before we are told
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+            reset(self._transport)
 
     def unread_socket(self) -> int | None:
         """The socket that nobody reads for now, `None` while it is read: then its end is noticed there."""
@@ -379,16 +388,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _say_end(self) -> None:
         """No more answers come: a client that waits for our end must not wait until we stop listening."""
-        if self._transport is None:
-            return
-        if not self._transport.can_write_eof():
-            # TLS has no half-closed state here, and a close would lose the answer to a client that still
-            # sends: it closes itself once it has read the answer, or is cut at the deadline.
-            return
-        try:
-            self._transport.write_eof()
-        except OSError:  # asyncio passes on that a client has reset its connection meanwhile
-            self._transport.abort()
+        if self._transport is not None:
+            half_close(self._transport)
 
     def _close(self) -> None:
         self._closing = True

@@ -37,6 +37,9 @@ class RequestEvents(Protocol):
     def on_request_complete(self, *, keep_alive: bool) -> None:
         """It has come whole; without `keep_alive` it is the last one."""
 
+    def on_whole_request(self, request: Request, body: bytes) -> None:
+        """A checked head and all of its body have come, and it is not the last one."""
+
 
 class RequestParser:
     """Parses one connection, one request at a time; what it raises ends the parsing.
@@ -148,14 +151,13 @@ class RequestParser:
         self._counted = True
         length = request.length or 0
         end = at + length
+        if end <= len(data):
+            self._ended = True
+            self._events.on_whole_request(request, data[at:end])  # one that ends a connection has no second
+            return end
         self._left = length
         self._events.on_request(request)
-        if length and (end > len(data) or self._stopped):
-            return at
-        if length:
-            self._events.on_body(data[at:end])
-        self._complete(keep_alive=True)  # as after the first: otherwise there would be no second
-        return end
+        return at
 
     def _pass_blank_lines(self, data: bytes, at: int) -> int:
         at = _BLANK_LINES.match(data, at).end()  # type: ignore[union-attr]  # it matches the empty text too

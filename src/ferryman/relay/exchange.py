@@ -387,7 +387,8 @@ class Exchange:
         if self.settled:
             return
         self.settled = True
-        self._let_go()
+        if self.held_bytes:
+            self._let_go()
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:

@@ -35,6 +35,8 @@ _TYPE = b"content-type"
 
 WATCHED = frozenset({_TYPE, CODING})
 
+_KINDS = frozenset({b"application/json", b"text/event-stream"})
+
 
 class Meter(Protocol):
     """Looks at an answer."""
@@ -67,14 +69,17 @@ def meter_for(head: ResponseHead, on_start: Callable[[Usage], None] = lambda _: 
 
     `on_start` hears what the first event of a stream tells of the input.
     """
-    kind = head.fields.found.get(_TYPE, b"").partition(b";")[0].strip().lower()
+    found = head.fields.found
+    kind = found.get(_TYPE, b"")
+    if kind not in _KINDS:
+        kind = kind.partition(b";")[0].strip().lower()
     if kind == b"text/event-stream":
         meter: Meter = StreamMeter(on_start)
     elif kind == b"application/json" and head.status == 200:
         meter = JsonMeter()
     else:
         return NoMeter()
-    coding = b",".join(head.fields.values(CODING)).lower()
+    coding = b",".join(head.fields.values(CODING)).lower() if CODING in found else b""
     if coding in {b"", b"identity"}:
         return meter
     return GzipMeter(meter) if coding == b"gzip" else NoMeter(complete=False)
