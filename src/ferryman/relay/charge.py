@@ -8,6 +8,7 @@ from ferryman.model import Call, Cost, Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
 from ferryman.pricing.estimate import estimated_usage
+from ferryman.pricing.names import MAX_NAME_CHARACTERS
 from ferryman.relay.values import Reading
 
 
@@ -31,6 +32,7 @@ def charge(
         datetime.fromtimestamp(started_at, UTC),
         estimated=reading.uncounted is not None,
         refusal=reading.refusal,
-        declined=reading.declined,
+        declined=reading.declined if usage.iterations else None,  # else it decides nothing
     )
-    return usage, cost_of(usage, reading.model or call.model or "", terms, catalog)
+    model = (reading.model or call.model or "")[:MAX_NAME_CHARACTERS]  # it is kept with each record
+    return usage, cost_of(usage, model, terms, catalog)

@@ -29,7 +29,7 @@ from ferryman.relay.prepare import edited, prepare
 from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
-from ferryman.relay.values import NO_ROUTE, Attribution, Route
+from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
 
 log = structlog.get_logger("ferryman.relay")
@@ -122,7 +122,7 @@ class Exchange:
         if line.held_bytes > line.limits.held_bytes:
             self.fail(read.no_room(line.limits.held_bytes))
             return
-        self.body = read.joined(self.body, data)
+        self.body = joined(self.body, data)
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
