@@ -5,30 +5,24 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from ferryman.model import Cost, Entry, Refusal
 from ferryman.pricing.cost import Terms, cost_of
-from ferryman.simulator import usage as usages
+from ferryman.relay.unpriced import MAX_TOLD, Unpriced
 from tests.conftest import Bench
 from tests.support.costs import CATALOG, NOW, usage_of
 from tests.support.edge import Connection
 from tests.support.gateway import Gateway
+from tests.support.money import ASKED, COUNTS, LONG, STREAMED, WHOLE, Answer, Json, Stage, event, usd
 from tests.support.raw import RawClient, get, post
 
-ASKED = "claude-fable-5"
 MODELS = [ASKED, "claude-opus-4-8", "claude-haiku-5-5", "claude-nova-1"]
 CATEGORIES = ["bio", "cyber", None]
-WHOLE = post(json.dumps({"model": ASKED, "max_tokens": 900, "messages": []}).encode())
-STREAMED = post(json.dumps({"model": ASKED, "max_tokens": 900, "stream": True, "messages": []}).encode())
-
-Json = dict[str, Any]
-
 counts = st.integers(0, 150_000)
 splits = st.fixed_dictionaries({"ephemeral_5m_input_tokens": counts, "ephemeral_1h_input_tokens": counts})
 tokens: Json = {
@@ -61,107 +55,14 @@ hand_overs = st.fixed_dictionaries(
 hidden = st.just({"type": "redacted_thinking", "data": "x"})  # a block that no delta brings
 
 
-class Answer(NamedTuple):
-    """A message, and what it tells beside its usage."""
-
-    usage: Json
-    content: list[Json]
-    stop_reason: str
-    category: str | None
-
-    def whole(self) -> bytes:
-        details = {"type": "refusal", "category": self.category} if self.stop_reason == "refusal" else None
-        message = {
-            "type": "message",
-            "model": "claude-opus-4-8",
-            "content": self.content,
-            "stop_reason": self.stop_reason,
-            "stop_details": details,
-            "usage": self.usage,
-        }
-        return json.dumps(message).encode()
-
-    def events(self) -> Iterator[bytes]:
-        message = json.loads(self.whole())
-        ending = {name: message[name] for name in ("stop_reason", "stop_details")}
-        start, (last,) = usages.split(self.usage)
-        bare = message | {"content": [], "stop_reason": None, "stop_details": None, "usage": start}
-        yield event("message_start", message=bare)
-        for block in self.content:
-            yield event(
-                "content_block_start", content_block=block | ({"text": ""} if "text" in block else {})
-            )
-            if block.get("text"):
-                yield event("content_block_delta", delta={"type": "text_delta", "text": block["text"]})
-            yield event("content_block_stop")
-        yield event("message_delta", delta=ending, usage=last)
-        yield event("message_stop")
-
-    def cost(self) -> Cost:
-        refused = self.stop_reason == "refusal" and all(b["type"] == "fallback" for b in self.content)
-        declined = {
-            block["from"]["model"]: block.get("trigger", {}).get("category")
-            for block in self.content
-            if block["type"] == "fallback"
-        }
-        declined = declined if self.usage.get("iterations") else {}
-        terms = Terms(NOW, refusal=Refusal(self.category) if refused else None, declined=declined)
-        return cost_of(usage_of(**self.usage), "claude-opus-4-8", terms, CATALOG)
-
-
 answers = st.builds(
     Answer,
     told,
     st.lists(texts | hand_overs | hidden, max_size=3),
     st.sampled_from(["end_turn", "refusal"]),
     st.sampled_from(CATEGORIES),
+    st.sampled_from(MODELS),
 )
-LONG = Answer(
-    {**dict.fromkeys(tokens, 1_000), "server_tool_use": {"web_search_requests": 2}},
-    [{"type": "text", "text": "word " * 40}, {"type": "text", "text": "more " * 40}],
-    "end_turn",
-    None,
-)
-
-
-def event(kind: str, **fields: Any) -> bytes:
-    data = json.dumps({"type": kind} | fields)
-    return f"event: {kind}\ndata: {data}\n\n".encode()
-
-
-class Stage:
-    """A gateway and an upstream that answers with what a test put there."""
-
-    def __init__(self, line: Bench) -> None:
-        self.answer = LONG
-        self.packed = False
-        self.gateway, _ = line.pair(self._script)
-        self._client = line.enter(RawClient(self.gateway.port))
-
-    def ask(self, request: bytes) -> tuple[Entry, list[bytes]]:
-        """The record, and what the answer's head tells of the cost."""
-        number = len(self.gateway.entries) + 1
-        response = self._client.ask(request)
-        assert response.status == 200
-        names = (b"x-ferryman-cost-usd", b"x-litellm-response-cost")
-        return self.gateway.entry(number), [value for name in names for value in response.values(name)]
-
-    def _script(self, connection: Connection) -> None:
-        while True:
-            request = connection.request()
-            pack: Callable[[bytes], bytes] = gzip.compress if self.packed else bytes
-            coding = b"Content-Encoding: gzip\r\n" if self.packed else b""
-            if b'"stream": true' in request.body:
-                connection.begin_stream(coding)
-                connection.chunk(pack(b"".join(self.answer.events())))
-                connection.chunk(b"")
-            else:
-                connection.answer(pack(self.answer.whole()), headers=coding)
-
-
-def usd(cost: Cost | None) -> bytes:
-    assert cost is not None
-    return b"%d.%09d" % divmod(cost.nanousd, 10**9)
 
 
 def test_streamed_and_whole_call_of_the_same_usage_cost_the_same(line: Bench) -> None:
@@ -387,3 +288,29 @@ def test_packed_answer_that_decodes_to_nothing_is_not_held_for_ever(line: Bench)
     with RawClient(gateway.port) as client:
         assert client.ask(WHOLE).values(b"x-ferryman-cost-usd") == []
     assert gateway.entry().cost == LONG.cost()
+
+
+# ── models without a price ──
+
+
+def test_model_without_a_price_is_never_free_and_is_warned_of_once(line: Bench) -> None:
+    stage = Stage(line)
+    entry = {"type": "advisor_message", "model": "claude-opus-99", **dict.fromkeys(COUNTS, 10)}
+    stage.answer = LONG._replace(usage=LONG.usage | {"iterations": [entry]}, model="claude-nova-1")
+    with capture_logs() as told:
+        for request in (WHOLE, STREAMED, WHOLE):
+            record, _ = stage.ask(request)
+            assert record.cost is not None
+            assert record.cost.price_source == "fallback"
+            assert record.cost.nanousd > LONG.cost().nanousd
+    warned = [(one["model"], one["priced_as"]) for one in told if one["event"] == "price not known"]
+    assert warned == [("claude-nova-1", "dearest of all"), ("claude-opus-99", "dearest opus")]
+
+
+def test_warnings_of_made_up_models_come_to_an_end() -> None:
+    unpriced = Unpriced()
+    with capture_logs() as told:
+        for number in range(2 * MAX_TOLD):
+            usage = usage_of(input_tokens=1)
+            unpriced.note(cost_of(usage, f"nova-{number}", Terms(NOW), CATALOG), usage, CATALOG)
+    assert [one["last_told"] for one in told] == [False] * (MAX_TOLD - 1) + [True]

@@ -9,11 +9,12 @@ from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
 from ferryman.pricing.estimate import estimated_usage
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
+from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import Reading
 
 
 def charge(
-    reading: Reading, call: Call, started_at: float, catalog: Catalog
+    reading: Reading, call: Call, started_at: float, catalog: Catalog, unpriced: Unpriced
 ) -> tuple[Usage | None, Cost | None]:
     """The usage that is billed, and its cost; `None` where nothing is known to have been used.
 
@@ -22,6 +23,7 @@ def charge(
         call: what was asked for; its model counts where the answer told none.
         started_at: Unix time in seconds; the prices of that time count.
         catalog: the prices in force.
+        unpriced: hears of models that it does not know.
     """
     usage = reading.usage
     if usage is None:
@@ -35,4 +37,6 @@ def charge(
         declined=reading.declined if usage.iterations else None,  # else it decides nothing
     )
     model = (reading.model or call.model or "")[:MAX_NAME_CHARACTERS]  # it is kept with each record
-    return usage, cost_of(usage, model, terms, catalog)
+    cost = cost_of(usage, model, terms, catalog)
+    unpriced.note(cost, usage, catalog)
+    return usage, cost

@@ -391,7 +391,8 @@ class Exchange:
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            usage, self.cost = charge(reading, self.call, self.started_at, self.line.catalog)
+            line = self.line
+            usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
             self.line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.
