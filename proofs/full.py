@@ -24,7 +24,7 @@ from proofs.kill9.family import Family
 from proofs.kill9.upstream import Upstream
 
 THREADS = 8
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 1.0
 NOTICED_SECONDS = 2.0
 """Until every worker has tried to write, and until it has tried again: it does once a second."""
 

@@ -24,7 +24,7 @@ from proofs.lost_answers import LostAnswers
 from proofs.soak.process import Failed
 
 THREADS = 8
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 1.0
 """Of load before the database goes, and after it is back."""
 
 SLOWEST_SECONDS = 5.0

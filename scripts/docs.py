@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -59,10 +60,10 @@ def prices_table() -> str:
     return table(("model", "from", "prompt above", *(f"`{name}`" for name in CLASSES), "fast", "us"), lines)
 
 
-def differences_table() -> str:
-    """Where the catalog and genai-prices do not agree."""
+def differences_table(to: str) -> str:
+    """Where we do not agree with a judge: the member `to` of `scripts/prices.yaml`."""
     text = (ROOT / "scripts" / "prices.yaml").read_text("utf-8")
-    rows = yaml.load(text, yaml.BaseLoader)["differences"].values()
+    rows = yaml.load(text, yaml.BaseLoader)[to].values()
     return table(
         ("models", "where", "why"),
         [(row["models"], row["where"], row["reason"]) for row in rows],
@@ -118,7 +119,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "commands": ("reference/cli.md", commands_help),
     "keys": ("simulator.md", keys_table),
     "prices": ("prices.md", prices_table),
-    "differences": ("prices.md", differences_table),
+    "differences": ("prices.md", partial(differences_table, "differences")),
+    "claude-code": ("prices.md", partial(differences_table, "claude_code")),
     "nginx": ("fronts.md", lambda: file_shown("nginx.conf", "nginx")),
     "caddy": ("fronts.md", lambda: file_shown("Caddyfile", "caddyfile")),
 }

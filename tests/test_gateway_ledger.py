@@ -15,7 +15,7 @@ import pytest
 
 from ferryman.control.spend_query import MAX_LISTED
 from tests.conftest import Bench
-from tests.support.edge import Connection
+from tests.support.edge import Connection, Upstream, answering
 from tests.support.processes import Family, alive, until
 from tests.support.raw import RawClient, post
 from tests.support.stores import entry, opened, sqlite_url
@@ -77,10 +77,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.fixture
-def gateway(start: Start, line: Bench, full: str) -> Family:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, full: str) -> Iterator[Family]:
+    """One for all tests that read: each start takes seconds."""
     env = {"FERRYMAN_MASTER_KEY": MASTER, "DATABASE_URL": full}
-    return start("--upstream-url", line.upstream().url, env=env)
+    with (
+        Upstream(answering()) as upstream,
+        Family(tmp_path_factory.mktemp("gateway"), "--upstream-url", upstream.url, env=env) as family,
+    ):
+        yield family
 
 
 def error_of(response: httpx.Response) -> tuple[int, str, str]:

@@ -16,17 +16,17 @@ pytestmark = [
 
 
 def test_stopped_and_killed_postgresql_fails_no_request_and_loses_nothing() -> None:
-    output = prove("outage", "--seconds", "3", "--way", "stop", "--way", "kill")
+    output = prove("outage", "--seconds", "1", "--way", "stop", "--way", "kill")
     assert "nothing failed, nothing lost, nothing doubled" in output
 
 
 def test_commits_whose_answers_are_lost_double_nothing() -> None:
-    output = prove("outage", "--seconds", "3", "--way", "lose-answers")
+    output = prove("outage", "--seconds", "1", "--way", "lose-answers")
     assert "nothing failed, nothing lost, nothing doubled" in output
 
 
 def test_hanging_postgresql_fails_no_request_and_is_told_within_a_bound() -> None:
-    output = prove("outage", "--seconds", "14", "--way", "hang")
+    output = prove("outage", "--seconds", "12.5", "--way", "hang")
     assert "nothing failed, nothing lost, nothing doubled" in output
 
 

@@ -64,7 +64,7 @@ def carried_bytes(meter: Meter) -> int:
         return len(meter._stream._carry)
     assert isinstance(meter, JsonMeter)
     scan = meter._scan
-    return sum(map(len, meter._held)) + (0 if scan is None else len(scan._capture or b""))
+    return len(meter._held) + (0 if scan is None else len(scan._capture or b""))
 
 
 def read(kind: int, body: bytes, sizes: list[int]) -> Seen:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -101,9 +102,13 @@ class Gateway:
         Raises:
             TimeoutError: there are fewer after some seconds.
         """
+        return self.entries_until(since, lambda entries: len(entries) >= count)
+
+    def entries_until(self, since: int, enough: Callable[[list[Entry]], bool]) -> list[Entry]:
+        """The same, as soon as they are `enough`."""
         with self._more:
-            if not self._more.wait_for(lambda: len(self._entries) >= since + count, LINE_SECONDS):
-                raise TimeoutError(f"{len(self._entries) - since} of {count} exchanges were logged")
+            if not self._more.wait_for(lambda: enough(self._entries[since:]), LINE_SECONDS):
+                raise TimeoutError(f"only {len(self._entries) - since} exchanges were logged")
             return self._entries[since:]
 
     def _read_entries(self, pipe: IO[str]) -> None:

@@ -115,6 +115,14 @@ def grid() -> tuple[Cell, ...]:
     return (*(cell for model in MODELS for cell in of_every_model(model)), *special())
 
 
+def usual() -> tuple[Cell, ...]:
+    """What is read with each change, in less than a minute: a model of each family, and each rule once."""
+    newest = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
+    every = [cell for model in newest for cell in of_every_model(model)]
+    rules = [cell for cell in special() if cell.name not in {"spelling", "global", "eu", "thinking"}]
+    return (*(cell for cell in every if cell.name in {"classes", "fast"}), *rules)
+
+
 def of_every_model(model: str) -> Iterator[Cell]:
     """The readings that are taken of every model."""
     yield Cell("classes", model, SMALL)
@@ -158,6 +166,8 @@ def iterated(opus: str, sonnet: str, haiku: str) -> Iterator[Cell]:
     message = {"type": "message", **SMALL}
     advisor = {"type": "advisor_message", "model": "claude-opus-5", **OTHER}
     yield cell("advisor", sonnet, SMALL, message, advisor)
+    turns = [message, advisor, {**message, **OTHER}]
+    yield cell("advisor-between-turns", sonnet, {**SMALL, "output_tokens": 503 + 53}, *turns)
     yield cell("advisor-twice", sonnet, SMALL, message, advisor, advisor)
     yield cell("advisor-of-the-same-model", sonnet, SMALL, message, {**advisor, "model": sonnet})
     yield cell("advisor-nobody-knows", sonnet, SMALL, message, {**advisor, "model": "claude-nova-1"})
@@ -214,7 +224,8 @@ def _cost_usd(url: str, cell: Cell, home: Path, key: str) -> str:
         ANTHROPIC_BASE_URL=url,
         ANTHROPIC_API_KEY=key,
         ANTHROPIC_MODEL=cell.model,
-        ANTHROPIC_CUSTOM_HEADERS=f"x-simulator: {wishes}\nx-cell: {home.name}",
+        # The tag is for the gateway's record, and `x-cell`, which it passes on, for the simulator's.
+        ANTHROPIC_CUSTOM_HEADERS=f"x-simulator: {wishes}\nx-ferryman-tags: {home.name}\nx-cell: {home.name}",
         CLAUDE_CONFIG_DIR=str(home / "config"),
         **SETTINGS,
     )

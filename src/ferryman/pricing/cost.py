@@ -56,7 +56,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
         estimated: some counts of the usage are guesses.
         refusal: the answer was refused before it had any output.
         declined: models that handed over to a fallback → the category of their refusal, by the `fallback`
-            blocks of the answer; `None` if nobody has looked at them.
+            blocks of the answer; `None` if nobody has looked at them. What is not in it is billed.
     """
 
     at: datetime
@@ -215,10 +215,10 @@ def _attempts(usage: Usage, model: str, terms: Terms) -> tuple[list[_Attempt], b
             last = number == len(served) - 1
             unheard = free and last
             if not last and not entry.output_tokens and name != (served[-1].model or model):
-                if terms.declined is None:
+                if terms.declined is None or name not in terms.declined:
                     sure = False  # it may have been free
                 else:
-                    unheard = not is_refusal_billed(terms.declined.get(name), terms.at)
+                    unheard = not is_refusal_billed(terms.declined[name], terms.at)
             attempts.append((name, entry, fast, unheard))
     else:
         # One entry says what the top level says, which knows the lifetimes in the cache as well.

@@ -8,11 +8,13 @@ from ferryman.model import Call, Cost, Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
 from ferryman.pricing.estimate import estimated_usage
+from ferryman.pricing.names import MAX_NAME_CHARACTERS
+from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import Reading
 
 
 def charge(
-    reading: Reading, call: Call, started_at: float, catalog: Catalog
+    reading: Reading, call: Call, started_at: float, catalog: Catalog, unpriced: Unpriced
 ) -> tuple[Usage | None, Cost | None]:
     """The usage that is billed, and its cost; `None` where nothing is known to have been used.
 
@@ -21,6 +23,7 @@ def charge(
         call: what was asked for; its model counts where the answer told none.
         started_at: Unix time in seconds; the prices of that time count.
         catalog: the prices in force.
+        unpriced: hears of models that it does not know.
     """
     usage = reading.usage
     if usage is None:
@@ -31,6 +34,9 @@ def charge(
         datetime.fromtimestamp(started_at, UTC),
         estimated=reading.uncounted is not None,
         refusal=reading.refusal,
-        declined=reading.declined,
+        declined=reading.declined if usage.iterations else None,  # else it decides nothing
     )
-    return usage, cost_of(usage, reading.model or call.model or "", terms, catalog)
+    model = (reading.model or call.model or "")[:MAX_NAME_CHARACTERS]  # it is kept with each record
+    cost = cost_of(usage, model, terms, catalog)
+    unpriced.note(cost, usage, catalog)
+    return usage, cost

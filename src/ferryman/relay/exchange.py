@@ -29,7 +29,7 @@ from ferryman.relay.prepare import edited, prepare
 from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
 from ferryman.relay.route import route
-from ferryman.relay.values import NO_ROUTE, Attribution, Route
+from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
 
 log = structlog.get_logger("ferryman.relay")
@@ -122,7 +122,7 @@ class Exchange:
         if line.held_bytes > line.limits.held_bytes:
             self.fail(read.no_room(line.limits.held_bytes))
             return
-        self.body = read.joined(self.body, data)
+        self.body = joined(self.body, data)
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
@@ -392,7 +392,8 @@ class Exchange:
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            usage, self.cost = charge(reading, self.call, self.started_at, self.line.catalog)
+            line = self.line
+            usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
             self.line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:
             # Whatever it is, the client must not wait for ever because of it.

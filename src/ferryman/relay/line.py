@@ -15,6 +15,7 @@ from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.recorder import Recorder
+from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
 
@@ -36,6 +37,7 @@ class Line:
         recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
         catalog: the prices in force.
+        unpriced: tells of models that are not in it.
         ids: makes the id of each exchange.
         live: the exchanges that are not over.
         drains: those among them whose clients have left, and until when they may go on.
@@ -65,6 +67,7 @@ class Line:
         self.recorder = recorder
         self.client_address = client_address
         self.catalog = catalog
+        self.unpriced = Unpriced()
         self.ids = Ids()
         self.live: set[Exchange] = set()
         self.drains: dict[Exchange, float] = {}

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import msgspec
 
-from ferryman.http1.client import ResponseHead
+from ferryman.http1.client import Body, ResponseHead
 from ferryman.model import Usage
-from ferryman.relay.values import Reading, Uncounted
+from ferryman.relay.values import Reading, Uncounted, joined
 from ferryman.wire.names import CODING
 from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
 from ferryman.wire.scan import TopLevelObject
@@ -78,7 +78,7 @@ def meter_for(head: ResponseHead, on_start: Callable[[Usage], None] = lambda _: 
     elif kind == b"application/json" and head.status == 200:
         meter = JsonMeter()
     else:
-        return NoMeter()
+        return NoMeter(complete=head.status != 200)
     coding = b",".join(head.fields.values(CODING)).lower() if CODING in found else b""
     if coding in {b"", b"identity"}:
         return meter
@@ -113,14 +113,13 @@ NOT_BEGUN = NoMeter(complete=False)
 class JsonMeter:
     """For a whole answer."""
 
-    __slots__ = ("_held", "_held_bytes", "_scan")
+    __slots__ = ("_held", "_scan")
     over = False
     at_boundary = False
     failed = False
 
     def __init__(self) -> None:
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._held: Body = b""
         self._scan: TopLevelObject | None = None
 
     @property
@@ -133,20 +132,18 @@ class JsonMeter:
         if self._scan is not None:
             self._scan.feed(data)
             return
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > HELD_ANSWER_BYTES:
+        self._held = joined(self._held, data)
+        if len(self._held) > HELD_ANSWER_BYTES:
             self._scan = TopLevelObject(b"usage")
-            for piece in self._held:
-                self._scan.feed(piece)
-            self._held = []
+            self._scan.feed(bytes(self._held))
+            self._held = b""
 
     def reading(self) -> Reading:
         """The top-level `usage`, and what else decides its price if all of the answer is held."""
         if self._scan is not None:
             usage = None if self._scan.value is None else usage_of_object(self._scan.value)
             return Reading(usage, complete=usage is not None, fault=None)
-        body = b"".join(self._held)
+        body = self._held
         answer = answer_of(body)
         usage = answer.usage
         if usage is None:
@@ -205,13 +202,16 @@ class StreamMeter:
 class GzipMeter:
     """Decodes for another meter; the client gets the compressed bytes."""
 
-    __slots__ = ("_begun", "_decoded_bytes", "_decoder", "_inner", "_lost", "_members", "_padded")
+    __slots__ = (
+        "_begun", "_decoded_bytes", "_decoder", "_fed_bytes", "_inner", "_lost", "_members", "_padded",
+    )  # fmt: skip
     at_boundary = False
 
     def __init__(self, inner: Meter) -> None:
         self._inner = inner
         self._decoder = zlib.decompressobj(wbits=31)  # gzip with its header
         self._decoded_bytes = 0
+        self._fed_bytes = 0
         self._begun = b""  # the first two bytes of the member at hand
         self._members = 0  # that came whole
         self._lost = False
@@ -229,11 +229,12 @@ class GzipMeter:
 
     @property
     def holds(self) -> bool:
-        """As the inner meter says."""
-        return self._inner.holds and not self._lost
+        """As the inner meter says, which does not hear of bytes that decode to nothing."""
+        return self._inner.holds and not self._lost and self._fed_bytes <= HELD_ANSWER_BYTES
 
     def feed(self, data: bytes) -> None:
         """Decode piece by piece, so that a small input cannot become a large one at once."""
+        self._fed_bytes += len(data)
         bound = min(self._decoded_bytes + MAX_DECODED_PER_READ_BYTES, MAX_DECODED_BYTES)
         while data and not self._lost and not self._padded:
             self._begun = (self._begun + data[:2])[:2]

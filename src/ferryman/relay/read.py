@@ -103,16 +103,6 @@ def ends_at_once(error: RelayError, request: Request) -> bool:
     return error.status in {400, 405}
 
 
-def joined(body: Body, data: Body) -> Body:
-    """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are."""
-    if not body:
-        return data
-    if not isinstance(body, bytearray):
-        body = bytearray(body)
-    body += data
-    return body
-
-
 def no_room(limit_bytes: int) -> Overloaded:
     """The error for a body that does not fit beside those that are held already."""
     return Overloaded(

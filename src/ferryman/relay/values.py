@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ferryman.http1.client import Body
 from ferryman.model import Refusal, Usage
 
 
@@ -103,3 +104,13 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal | None = None
     declined: dict[str, str | None] | None = None
     uncounted: Uncounted | None = None
+
+
+def joined(body: Body, data: Body) -> Body:
+    """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are."""
+    if not body:
+        return data
+    if not isinstance(body, bytearray):
+        body = bytearray(body)
+    body += data
+    return body

@@ -8,12 +8,18 @@ from __future__ import annotations
 import msgspec
 
 from ferryman.model import Refusal
-from ferryman.wire.usage import UNREADABLE
+from ferryman.wire.usage import UNREADABLE, readable
 
 REFUSAL = "refusal"
 
 MAX_DECLINED = 32
-"""Models that handed over in one answer; more are not looked at, and are billed as if nobody had declined."""
+"""Models that handed over in one answer; more are not looked at, and are billed."""
+
+MAX_NAME_CHARACTERS = 200
+"""Of a model or category that is kept; the names that are known have at most 40."""
+
+FALLBACK = "fallback"
+"""The type of the block that stands where a model handed over: it is no output."""
 
 
 class _Trigger(msgspec.Struct, gc=False):
@@ -39,7 +45,7 @@ class _StopDetails(msgspec.Struct, gc=False):
 
 
 class _Refused(msgspec.Struct, gc=False):
-    content: list[msgspec.Raw] | None = None
+    content: list[_Block] | None = None
     stop_details: _StopDetails | None = None
 
 
@@ -52,24 +58,29 @@ _decode_refused = msgspec.json.Decoder(_Refused).decode
 _decode_content = msgspec.json.Decoder(_Content).decode
 
 
-def refusal_in(body: bytes) -> Refusal | None:
+def refusal_in(body: bytes | bytearray) -> Refusal | None:
     """The refusal that is the JSON answer `body`, whose `stop_reason` is one; `None` if it has any output."""
     try:
-        found = _decode_refused(body)
+        found = readable(_decode_refused, body)
     except UNREADABLE:
         return None
-    if found.content:
+    if any(block.type != FALLBACK for block in found.content or ()):
         return None
-    return Refusal(found.stop_details.category if found.stop_details is not None else None)
+    return refusal_of(found.stop_details.category if found.stop_details is not None else None)
 
 
-def declined_in(body: bytes) -> dict[str, str | None] | None:
+def refusal_of(category: str | None) -> Refusal:
+    """A refusal with a category, in bounds."""
+    return Refusal(category[:MAX_NAME_CHARACTERS] if category is not None else None)
+
+
+def declined_in(body: bytes | bytearray) -> dict[str, str | None] | None:
     """The models that declined on the way to the JSON answer `body`, with the categories.
 
     `None` if it cannot be read.
     """
     try:
-        blocks = _decode_content(body).content or []
+        blocks = readable(_decode_content, body).content or []
     except UNREADABLE:
         return None
     declined: dict[str, str | None] = {}
@@ -78,16 +89,24 @@ def declined_in(body: bytes) -> dict[str, str | None] | None:
     return declined
 
 
-def note_declined(declined: dict[str, str | None], data: bytes) -> None:
-    """Add to `declined` what the `content_block_start` event with this `data` tells, if it does."""
+def note_declined(declined: dict[str, str | None], data: bytes) -> bool:
+    """Add to `declined` what the `content_block_start` event with this `data` tells.
+
+    Returns:
+        Whether it begins a block that stands for a model that handed over.
+    """
     try:
-        block = _decode_started(data).content_block
+        block = readable(_decode_started, data).content_block
     except UNREADABLE:
-        return
-    if block is not None:
-        _note(declined, block)
+        return False
+    if block is None:
+        return False
+    _note(declined, block)
+    return block.type == FALLBACK
 
 
 def _note(declined: dict[str, str | None], block: _Block) -> None:
-    if block.type == "fallback" and block.came_from is not None and len(declined) < MAX_DECLINED:
-        declined[block.came_from.name] = block.trigger.category if block.trigger is not None else None
+    if block.type == FALLBACK and block.came_from is not None and len(declined) < MAX_DECLINED:
+        category = block.trigger.category if block.trigger is not None else None
+        name = block.came_from.name[:MAX_NAME_CHARACTERS]
+        declined[name] = category[:MAX_NAME_CHARACTERS] if category is not None else None

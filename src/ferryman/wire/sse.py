@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ferryman.model import Refusal, Usage
-from ferryman.wire.refusal import REFUSAL, note_declined
+from ferryman.wire.refusal import REFUSAL, note_declined, refusal_of
 from ferryman.wire.usage import Report, report_of_event, type_of_event
 
 MAX_EVENT_BYTES = 1 << 20
@@ -23,6 +23,7 @@ first tries to read its left side as a number, and what that raises costs more t
 
 
 _DELTA = b'"content_block_delta"'
+_START = b'"content_block_start"'
 _FALLBACK = b'"fallback"'
 
 
@@ -32,10 +33,12 @@ class MessageStream:
     Attributes:
         usage: what has been reported so far, `None` before `message_start`.
         stopped: `message_stop` has been seen.
-        usage_final: `message_delta` has told the final counts.
+        usage_final: `message_delta` has told the final counts: the one with the stop reason, else the last
+            before `message_stop`. Those before it tell what was used so far.
         model: that answers, `None` before `message_start`.
         refusal: the answer was refused before it had any output.
         declined: models that handed over to another one → the category of their refusal.
+        begun: the answer has some output in it.
         delta_events: `content_block_delta` events, of which each has some output in it.
         delta_bytes: of the reads that brought them.
     """
@@ -46,6 +49,8 @@ class MessageStream:
         "_last",
         "_on_start",
         "_passing_over",
+        "_told",
+        "begun",
         "declined",
         "delta_bytes",
         "delta_events",
@@ -65,12 +70,14 @@ class MessageStream:
         self.model: str | None = None
         self.refusal: Refusal | None = None
         self.declined: dict[str, str | None] = {}
+        self.begun = False
         self.delta_events = 0
         self.delta_bytes = 0
         self._carry = bytearray()  # the beginning of an event that is not complete
         self._last = b""  # the whole events of the last read that brought any
         self._passing_over = False
         self._after_cr = False
+        self._told = False  # some `message_delta` has come
 
     @property
     def at_boundary(self) -> bool:
@@ -128,9 +135,12 @@ class MessageStream:
         if deltas := whole.count(_DELTA):
             self.delta_events += deltas
             self.delta_bytes += len(whole)
-        if whole.find(_FALLBACK) >= 0:
-            for event in whole.split(b"\n\n"):
-                note_declined(self.declined, data_of(event))
+        hands_over = whole.find(_FALLBACK) >= 0
+        if hands_over or not self.begun:
+            blocks = whole.count(_START)
+            if hands_over:
+                blocks -= sum(note_declined(self.declined, data_of(each)) for each in whole.split(b"\n\n"))
+            self.begun = self.begun or blocks > 0
         spot = whole.find(_MARK)
         while spot >= 0:
             start = whole.rfind(b"\n\n", 0, spot)
@@ -141,6 +151,7 @@ class MessageStream:
     def _read_event(self, data: bytes) -> None:
         if type_of_event(data) == "message_stop":
             self.stopped = True
+            self.usage_final = self._told
         else:
             self._take(report_of_event(data))
 
@@ -152,9 +163,10 @@ class MessageStream:
             self.model = found.model
             self._on_start(found.usage)
             return
-        self.usage_final = True
-        if found.stop_reason == REFUSAL and not self.delta_events:
-            self.refusal = Refusal(found.category)
+        self._told = True
+        self.usage_final = self.usage_final or found.stop_reason is not None
+        if found.stop_reason == REFUSAL and not (self.begun or self.delta_events):
+            self.refusal = refusal_of(found.category)
 
 
 def data_of(event: bytes) -> bytes:

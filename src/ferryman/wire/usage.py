@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.wire.scan import TopLevelObject
+
+_T = TypeVar("_T")
+
+_ESCAPE = re.compile(rb"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -61,14 +67,11 @@ class _LooseAnswer(msgspec.Struct, gc=False):
     stop_reason: object = None
 
 
-class _UsageAlone(msgspec.Struct, gc=False):
-    usage: object = None
-
-
 class _LooseEvent(msgspec.Struct, gc=False):
     type: object = None
     message: object = None
     usage: object = None
+    delta: object = None
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -78,7 +81,6 @@ _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_type = msgspec.json.Decoder(_Type).decode
 _decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
-_decode_usage_alone = msgspec.json.Decoder(_UsageAlone).decode
 _decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
@@ -86,18 +88,44 @@ _decode_usage = msgspec.json.Decoder(Usage).decode
 _NOTHING = Answer()
 
 
-def answer_of(body: bytes) -> Answer:
+def readable(decode: Callable[[bytes | bytearray], _T], data: bytes | bytearray) -> _T:
+    """What `decode` makes of `data`, with texts in it that are none put right.
+
+    JSON may escape one half of a character of UTF-16 (RFC 8259, section 8.2), and an answer that is cut
+    within an emoji does; the decoder then refuses all of it. What is not UTF-8 it refuses where it looks.
+
+    Raises:
+        UNREADABLE: as `decode` does.
+    """
+    try:
+        return decode(data)
+    except msgspec.ValidationError:
+        raise
+    except UnicodeDecodeError:
+        return decode(data.decode(errors="replace").encode())
+    except msgspec.DecodeError:
+        mended = _ESCAPE.sub(lambda found: b"\\ufffd" if len(found[0]) > 2 else found[0], data)
+        if mended == data:
+            raise
+        return decode(mended)
+
+
+def answer_of(body: bytes | bytearray) -> Answer:
     """What a JSON answer tells; nothing if it isn't a JSON object."""
     try:
-        return _decode_answer(body)
+        answer = readable(_decode_answer, body)
     except UNREADABLE:
         pass
+    else:
+        if answer.usage is None or not answer.usage.iterations:
+            return answer
+        return msgspec.structs.replace(answer, usage=_in_utf8(answer.usage))
     try:
-        loose = _decode_loose_answer(body)
+        loose = readable(_decode_loose_answer, body)
     except RecursionError:
         return Answer(usage=_usage_below_deep_nesting(body))
     except UNREADABLE:
-        return _answer_with_usage_alone(body)
+        return _NOTHING
     return Answer(
         loose.model if isinstance(loose.model, str) else None,
         _salvage(loose.usage) if isinstance(loose.usage, dict) else None,
@@ -105,26 +133,32 @@ def answer_of(body: bytes) -> Answer:
     )
 
 
-def _answer_with_usage_alone(body: bytes) -> Answer:
-    """Of an answer whose other members are no valid text; nothing if it isn't a JSON object."""
-    try:
-        usage = _decode_usage_alone(body).usage
-    except UNREADABLE:
-        return _NOTHING
-    return Answer(usage=_salvage(usage)) if isinstance(usage, dict) else _NOTHING
+def _in_utf8(usage: Usage) -> Usage:
+    """`usage` with `iterations` that are text: the decoder does not look into what is kept as it came."""
+    if not usage.iterations:
+        return usage
+    kept = []
+    for raw in usage.iterations:
+        data = bytes(raw)
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            raw = msgspec.Raw(data.decode(errors="replace").encode())  # noqa: PLW2901  # in its place
+        kept.append(raw)
+    return msgspec.structs.replace(usage, iterations=kept)
 
 
-def _usage_below_deep_nesting(body: bytes) -> Usage | None:
+def _usage_below_deep_nesting(body: bytes | bytearray) -> Usage | None:
     """The top-level `usage` of an answer that is nested more deeply than the decoder goes."""
     scan = TopLevelObject(b"usage")
-    scan.feed(body)
+    scan.feed(bytes(body))
     return None if scan.value is None else usage_of_object(scan.value)
 
 
 def report_of_event(data: bytes) -> Report | None:
     """What a `message_start` or `message_delta` reports; `None` for every other event."""
     try:
-        event = _decode_event(data)
+        event = readable(_decode_event, data)
     except UNREADABLE:
         return _report_of_odd_event(data)
     kind, usage = event.type, event.usage
@@ -132,9 +166,12 @@ def report_of_event(data: bytes) -> Report | None:
         message = event.message
         if message is None or message.usage is None:
             return None
-        return Report(kind, message.usage, message.model)
+        return Report(
+            kind, _in_utf8(message.usage) if message.usage.iterations else message.usage, message.model
+        )
     if kind != "message_delta" or usage is None:
         return None
+    usage = _in_utf8(usage)
     delta = event.delta
     if delta is None:
         return Report(kind, usage)
@@ -144,7 +181,7 @@ def report_of_event(data: bytes) -> Report | None:
 
 def _report_of_odd_event(data: bytes) -> Report | None:
     try:
-        odd = _decode_loose_event(data)
+        odd = readable(_decode_loose_event, data)
     except UNREADABLE:
         return None
     source = odd.message if odd.type == "message_start" else msgspec.structs.asdict(odd)
@@ -153,13 +190,26 @@ def _report_of_odd_event(data: bytes) -> Report | None:
     usage, model = source.get("usage"), source.get("model")
     if not isinstance(usage, dict):
         return None
-    return Report(str(odd.type), _salvage(usage), model if isinstance(model, str) else None)
+    model = model if isinstance(model, str) else None
+    return Report(str(odd.type), _salvage(usage), model, *_ending(odd.delta))
+
+
+def _ending(delta: object) -> tuple[str | None, str | None]:
+    """Stop reason and category in an odd `message_delta`; neither if the category is none that we know."""
+    stop_reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+    if not isinstance(delta, dict) or not isinstance(stop_reason, str):
+        return None, None
+    details = delta.get("stop_details")
+    category = details.get("category") if isinstance(details, dict) else details
+    if category is None or isinstance(category, str):
+        return stop_reason, category
+    return None, None
 
 
 def type_of_event(data: bytes) -> str | None:
     """The `type` of an event's data, `None` if it has none."""
     try:
-        return _decode_type(data).type
+        return readable(_decode_type, data).type
     except UNREADABLE:
         return None
 
@@ -167,7 +217,7 @@ def type_of_event(data: bytes) -> str | None:
 def usage_of_object(data: bytes) -> Usage | None:
     """A `usage` object by itself, `None` if it isn't one."""
     try:
-        return _decode_usage(data)
+        return _in_utf8(_decode_usage(data))
     except UNREADABLE:
         pass
     try:
