@@ -106,7 +106,7 @@ def _seed(kind: int, sequence: int) -> int:
 
     Half the cost of a second checksum over the numbers. A wrong length takes in other bytes.
     """
-    return (sequence ^ kind << 24) & 0xFFFFFFFF
+    return (sequence ^ sequence >> 32 ^ kind << 24) & 0xFFFFFFFF
 
 
 def look(data: bytes, at: int) -> Frame | Defect:
@@ -134,7 +134,7 @@ def run_of(data: bytes, at: int, most: int) -> list[Frame]:
         mark, crc, kind, length, sequence = _FRAME.unpack_from(data, at)
         end = start + length
         payload = data[start:end]
-        if mark != MARK or end > size or crc32(payload, (sequence ^ kind << 24) & 0xFFFFFFFF) != crc:
+        if mark != MARK or end > size or crc32(payload, _seed(kind, sequence)) != crc:
             break
         found.append(_frame((kind, sequence, payload, end)))
         at = end

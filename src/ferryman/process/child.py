@@ -106,7 +106,7 @@ class Child:
 
     def ready(self) -> None:
         """Tell the supervisor that the work is done from here on."""
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():  # the supervisor may have gone
             self._writer.write(framed(Ready()))
 
     async def close(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import structlog
+
 from ferryman.model import Call, Cost, Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
@@ -11,6 +13,8 @@ from ferryman.pricing.estimate import estimated_usage
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
 from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import Reading
+
+log = structlog.get_logger("ferryman.relay")
 
 
 def charge(
@@ -37,6 +41,12 @@ def charge(
         declined=reading.declined if usage.iterations else None,  # else it decides nothing
     )
     model = (reading.model or call.model or "")[:MAX_NAME_CHARACTERS]  # it is kept with each record
-    cost = cost_of(usage, model, terms, catalog)
+    try:
+        cost = cost_of(usage, model, terms, catalog)
+    except Exception:
+        log.exception(
+            "exchange not priced", model=model
+        )  # its record tells the usage, and can be priced anew
+        return usage, None
     unpriced.note(cost, usage, catalog)
     return usage, cost
