@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from starlette.datastructures import QueryParams
 
 from ferryman.dates import FORMS, first_moment, moment_after
@@ -23,16 +25,20 @@ PAGE_SIZE = 50
 LIST_PARAMETERS = ("request_id", "user_id", "start_date", "end_date", "summarize")
 PAGE_PARAMETERS = (
     *("start_date", "end_date", "page", "page_size", "cursor", "end_user", "model", "status_filter"),
-    *("request_id", "session_id", "sort_by", "sort_order"),
+    *("request_id", "session_id", "min_spend", "max_spend", "sort_by", "sort_order"),
 )
 
 NOT_BUILT = frozenset(
     {
         *("api_key", "user_id", "team_id", "key_alias", "model_id", "model_group", "error_code"),
-        *("error_message", "cache_hit_filter", "min_spend", "max_spend", "group_by_session", "summarize"),
+        *("error_message", "cache_hit_filter", "group_by_session", "summarize"),
     }
 )
 """LiteLLM's parameters that are not served: they are told from mistakes."""
+
+DOLLARS = "wanted dollars, such as `0.25`"
+
+_DOLLARS = re.compile(r"\d{1,9}(\.\d{1,18})?", re.ASCII)
 
 T = TypeVar("T")
 
@@ -61,7 +67,9 @@ def list_query(parameters: QueryParams) -> Filter:
     """
     given = _checked(parameters, LIST_PARAMETERS)
     if given.get("summarize", "false").lower() != "false":
-        raise InvalidRequest("`summarize`: sums are not built yet; leave it out, or send `summarize=false`.")
+        raise InvalidRequest(
+            "`summarize`: `/spend/logs` gives entries only; ask `/user/daily/activity` for sums by day."
+        )
     return _filter(given, {"request_id": "id", "user_id": "end_user"})
 
 
@@ -74,6 +82,11 @@ def page_query(parameters: QueryParams) -> PageQuery:
     given = _checked(parameters, PAGE_PARAMETERS)
     names = {"request_id": "id", "end_user": "end_user", "model": "model", "session_id": "session_id"}
     wanted = _filter(given, names | {"status_filter": "outcome"})
+    least = _read(given, "min_spend", least_nanousd, DOLLARS)
+    most = _read(given, "max_spend", most_nanousd, DOLLARS)
+    if least is not None and most is not None and least > most:
+        raise InvalidRequest("`max_spend` is less than `min_spend`; nothing can lie between them.")
+    wanted = msgspec.structs.replace(wanted, min_nanousd=least, max_nanousd=most)
     _one_of(given, "status_filter", ("success", "failure"))
     _one_of(given, "sort_by", ("startTime",))
     _one_of(given, "sort_order", ("asc", "desc"))
@@ -95,6 +108,19 @@ def page_query(parameters: QueryParams) -> PageQuery:
         cursor=cursor,
         oldest_first=given.get("sort_order") == "asc",
     )
+
+
+def least_nanousd(text: str) -> int:
+    """The fewest nano-dollars that are not less than `text` dollars; ValueError if that is no amount."""
+    return -most_nanousd(text, -1)
+
+
+def most_nanousd(text: str, sign: int = 1) -> int:
+    """The most nano-dollars that are not more than `text` dollars times `sign`; ValueError as above."""
+    if not _DOLLARS.fullmatch(text):
+        raise ValueError(text)
+    whole, _, decimals = text.partition(".")
+    return sign * int(whole + decimals.ljust(18, "0")) // 10**9
 
 
 def _checked(parameters: QueryParams, known: tuple[str, ...]) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         outcome: `success` or `failure` (see `ferryman.store.rows.has_failed`).
         start: the earliest `started_at`.
         end: the first `started_at` that is too late.
+        min_nanousd, max_nanousd: of the cost. An entry without one cost nothing, as far as is known.
     """
 
     id: str | None = None
@@ -55,6 +56,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     ended: Ended | None = None
     start: datetime | None = None
     end: datetime | None = None
+    min_nanousd: int | None = None
+    max_nanousd: int | None = None
 
 
 class Cursor(NamedTuple):
@@ -132,6 +135,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     web_search_requests: int
     web_fetch_requests: int
     thinking_tokens: int
+    cost_nanousd: int
 
 
 class Reader:
