@@ -115,24 +115,19 @@ def row_of(payload: bytes) -> Row:
         flat.upstream_request_id,
         first_byte if first_byte == ABSENT else int(first_byte * 1_000_000 + 0.5),
         overhead if overhead == ABSENT else int(overhead * 1_000_000 + 0.5),
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_creation_input_tokens,
-        usage.cache_read_input_tokens,
-        cache.ephemeral_5m_input_tokens,
-        cache.ephemeral_1h_input_tokens,
-        tools.web_search_requests,
-        tools.web_fetch_requests,
+        usage.input_tokens, usage.output_tokens,
+        usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
+        cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
+        tools.web_search_requests, tools.web_fetch_requests,
         usage.output_tokens_details.thinking_tokens,
         nanousd,
-        usage.service_tier,
-        usage.inference_geo,
+        usage.service_tier, usage.inference_geo,
         cost.price_source,
         "" if nanousd == ABSENT else 1 if cost.estimated else 0,
         _json(list(dict.fromkeys(tags))) if tags else "",
         _more(flat),
         "" if nanousd == ABSENT else _cost(cost),
-    )
+    )  # fmt: skip
     most = max(filter(None, row[COUNTED_FROM:_TOKENS_TO]), default=0)
     return row if most <= MAX_COUNT and (nanousd == ABSENT or nanousd <= MAX_NANOUSD) else _bounded(row)
 
