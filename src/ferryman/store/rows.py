@@ -119,8 +119,7 @@ def row_of(payload: bytes) -> Row:
         usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
         cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
         tools.web_search_requests, tools.web_fetch_requests,
-        usage.output_tokens_details.thinking_tokens,
-        nanousd,
+        usage.output_tokens_details.thinking_tokens, nanousd,
         usage.service_tier, usage.inference_geo,
         cost.price_source,
         "" if nanousd == ABSENT else 1 if cost.estimated else 0,
@@ -225,6 +224,14 @@ def cost_in(row: Mapping[str, Any]) -> Cost | None:
         return None
     sure = {"nanousd": row["cost_nanousd"], "price_source": row["price_source"]}
     return msgspec.convert(row["cost"] | sure | {"estimated": bool(row["estimated"])}, Cost)
+
+
+def cost_columns(cost: Cost) -> dict[str, Any]:
+    """The columns of a cost, JSON not yet encoded; `cost_in` is its inverse."""
+    rest = msgspec.to_builtins(cost)
+    sure = {name: rest.pop(name, False) for name in ("nanousd", "price_source", "estimated")}
+    nanousd = min(sure.pop("nanousd"), MAX_NANOUSD)
+    return {"cost_nanousd": nanousd, **sure, "cost": rest}
 
 
 def _raw(value: object) -> msgspec.Raw:
