@@ -16,7 +16,8 @@ import pytest
 
 from ferryman.clock import SystemClock
 from ferryman.control.app import create_app
-from ferryman.control.spend import MAX_WAITING, THREADS, Spend, routes
+from ferryman.control.asking import MAX_WAITING, THREADS
+from ferryman.control.spend import Spend, routes
 from ferryman.control.spend_query import LIST_PARAMETERS, MAX_LISTED, NOT_BUILT, PAGE_PARAMETERS
 from ferryman.control.spend_row import row_of
 from ferryman.errors import StoreUnavailable
@@ -365,7 +366,7 @@ def test_end_waits_for_no_report(one: Store) -> None:
     """The next control plane waits for this one."""
     go = threading.Event()
     spend = Spend(one.read)
-    reports = [spend._threads.submit(go.wait, 10) for _ in range(THREADS + 1)]
+    reports = [spend.asking.threads.submit(go.wait, 10) for _ in range(THREADS + 1)]
     spend.close()
     assert not any(report.done() for report in reports[:THREADS])
     assert reports[THREADS].cancelled()

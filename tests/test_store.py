@@ -289,7 +289,7 @@ def test_sums_tell_days_and_models_apart(store: Store) -> None:
         (today, "other", 1, 1),
         (tomorrow, "claude-opus-4-5", 1, 0),
     ]
-    assert [one.output_tokens for one in store.read.sums(today, today, model="other")] == [2]
+    assert [one.output_tokens for one in store.read.sums(today, today, equal={"model": "other"})] == [2]
     assert store.read.sums(*DAYS, by=("tag",)) == []
     with pytest.raises(KeyError):
         store.read.sums(*DAYS, by=("tag", "end_user"))

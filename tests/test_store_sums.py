@@ -136,7 +136,9 @@ def test_what_a_day_has_no_room_for_is_counted_as_other(store: Store) -> None:
     assert len(store.read.page(Filter(end_user="user 19")).entries) == 1, "the entry keeps its own"
     again = Writer(store._engines, most_groups=5)
     again.insert_entries([entry(next(numbers), started_at=day, end_user="one more")])
-    assert store.read.sums(day.date(), day.date(), by=("end_user",), end_user=OTHER)[0].requests == 16
+    assert (
+        store.read.sums(day.date(), day.date(), by=("end_user",), equal={"end_user": OTHER})[0].requests == 16
+    )
 
 
 def test_models_without_end_are_bounded_too(store: Store) -> None:

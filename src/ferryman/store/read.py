@@ -8,7 +8,7 @@ Sums by day come from the roll-ups, never from the entries.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -228,7 +228,8 @@ class Reader:
         *,
         by: tuple[Dimension, ...] = ("day",),
         limit: int = MAX_SUMS,
-        **equal: str | int,
+        dearest_first: bool = False,
+        equal: Mapping[str, str | int] | None = None,
     ) -> list[Sums]:
         """Sums over the UTC days from `first` to `last` for each value of the dimensions `by`, in order.
 
@@ -238,11 +239,13 @@ class Reader:
             by: what to tell apart. With `tag` there is neither `principal` nor `end_user`, and an entry
                 counts for each of its tags.
             limit: of rows, at most `MAX_SUMS`.
-            **equal: dimensions that must have a value, such as `end_user="ann"`.
+            dearest_first: in the order of their cost in the place of that of the dimensions.
+            equal: dimensions that must have a value.
 
         Raises:
             KeyError: a dimension that does not exist, or not beside `tag`.
         """
+        equal = equal or {}
         tagged = "tag" in by or "tag" in equal
         table = tag_rollups if tagged else rollups
         columns = {name: rollup_groups.c[name] for name in GROUP} | {"day": table.c.day}
@@ -256,7 +259,7 @@ class Reader:
                 table.c.day.between(first, last), table.c.group_number == rollup_groups.c.number, *conditions
             )
             .group_by(*dimensions)
-            .order_by(*dimensions)
+            .order_by(*([func.sum(table.c.cost_nanousd).desc()] if dearest_first else []), *dimensions)
             .limit(min(limit, MAX_SUMS))
         )
         with translated(), self._engines.read.connect() as connection:
