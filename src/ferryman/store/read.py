@@ -13,13 +13,13 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
 from ferryman.store.rows import entry_of, microseconds, moment
-from ferryman.store.schema import GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.schema import COUNTED, GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
 from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
 
 MAX_PAGE = 1_000
@@ -264,6 +264,28 @@ class Reader:
         )
         with translated(), self._engines.read.connect() as connection:
             return [_sums(row._asdict()) for row in connection.execute(query)]
+
+    def sessions(
+        self, start: datetime, end: datetime, *, limit: int = MAX_SUMS
+    ) -> list[tuple[str | None, Sums]]:
+        """Sums of the entries that began from `start` on and before `end`, by session, dearest first.
+
+        Sums by day do not know sessions: every entry of that time is read.
+        """
+        columns = [func.count().label("requests"), func.sum(case((entries.c.failed, 1), else_=0))]
+        columns[1] = columns[1].label("errors")
+        columns += [func.coalesce(func.sum(entries.c[name]), 0).label(name) for name in COUNTED]
+        wanted = Filter(start=start, end=end)
+        with translated(), self._engines.read.connect() as connection:
+            query = (
+                select(entries.c.session_id, *columns)
+                .where(entries.c.place.between(*span_of(connection, wanted)), *conditions(wanted))
+                .group_by(entries.c.session_id)
+                .order_by(func.coalesce(func.sum(entries.c.cost_nanousd), 0).desc(), entries.c.session_id)
+                .limit(limit)
+            )
+            found = [row._asdict() for row in connection.execute(query)]
+        return [(row.pop("session_id"), _sums(row)) for row in found]
 
 
 def _sums(row: dict[str, Any]) -> Sums:
