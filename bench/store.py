@@ -25,6 +25,8 @@ from ferryman.control.ledger import Bookkeeper
 from ferryman.ledger.records import Opened, encode
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import CacheCreation, Ended, Entry, Ids, Usage
+from ferryman.pricing.catalog import load_catalog
+from ferryman.pricing.cost import Terms, cost_of
 from ferryman.settings import Settings
 from ferryman.settings_store import Postgres, SqliteFile, database
 from ferryman.store import schema
@@ -53,6 +55,7 @@ def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
     """`rows` entries in the order of some days: one in fifty failed."""
     draw = random.Random(1)
     ids = Ids()
+    catalog = load_catalog()
     start = START.timestamp()
     for number in range(rows):
         at_seconds = start + days * 86_400 * number / rows
@@ -66,9 +69,10 @@ def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
             cache_creation=CacheCreation(1_200, 0),
             service_tier="standard",
         )
+        model, at = MODELS[draw.randrange(len(MODELS))], datetime.fromtimestamp(at_seconds, UTC)
         yield Entry(
             id=ids.next(at_seconds),
-            started_at=datetime.fromtimestamp(at_seconds, UTC),
+            started_at=at,
             method="POST",
             path="/v1/messages",
             ended=Ended.DONE,
@@ -82,11 +86,12 @@ def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
             credential="x-api-key",
             client_address=f"10.0.{who % 4}.{who % 250}",
             session_id=f"{number * days // rows:08x}-1111-4222-8333-{who:012x}",
-            model=MODELS[draw.randrange(len(MODELS))],
+            model=model,
             status=529 if failed else 200,
             error="overloaded" if failed else None,
             upstream_request_id=f"req_011CSHoEeqs5C35K2UU{number:08x}",
             usage=None if failed else usage,
+            cost=None if failed else cost_of(usage, model, Terms(at), catalog),
             time_to_first_byte_seconds=0.8,
             overhead_seconds=0.0002,
         )
@@ -233,7 +238,10 @@ def read(store: Store) -> None:
     timed("a month by day", lambda: store.read.sums(day, last))
     timed("a month by day and model", lambda: store.read.sums(day, last, by=("day", "model")))
     timed("a month by principal", lambda: store.read.sums(day, last, by=("principal",)))
-    timed("a month of one principal", lambda: store.read.sums(day, last, principal="member-7@example.com"))
+    timed(
+        "a month of one principal",
+        lambda: store.read.sums(day, last, equal={"principal": "member-7@example.com"}),
+    )
     timed("delete 1,000", lambda: store.delete_before(START + timedelta(days=1)))
 
 

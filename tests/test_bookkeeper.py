@@ -8,7 +8,7 @@ import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from ferryman.ledger.files import segment_numbers
 from ferryman.ledger.format import VERSION
 from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
+from ferryman.pricing.adjust import adjusted
+from ferryman.pricing.catalog import load_catalog
+from ferryman.settings_prices import PriceOverride
 from ferryman.store import schema
+from ferryman.store.read import Filter
 from ferryman.store.store import Store
 from tests.support.gateway import HeldClock
 from tests.support.journal import entry, opened, seen
@@ -43,7 +47,7 @@ class Office:
         """A worker's journal; its death is `kill`."""
         return JournalWriter(self.root / name, self.clock, **options)
 
-    def bookkeeper(self, url: str = "", **options: int) -> Bookkeeper:
+    def bookkeeper(self, url: str = "", **options: Any) -> Bookkeeper:
         one = Bookkeeper(self.root, opened_store(url or self.url), self.clock, **options)
         self._stack.callback(one.close)
         return one
@@ -113,6 +117,26 @@ def test_segments_are_deleted_once_they_are_stored(office: Office) -> None:
     assert len(segment_numbers(writer.directory)) == 1
     assert len(office.rows()) == 100
     writer.close()
+
+
+def test_interrupted_exchange_costs_what_is_known_of_it(office: Office) -> None:
+    writer = office.writer()
+    for name in ("seen", "unseen"):
+        writer.opened(encode(opened(name)))
+    writer.seen(encode(seen("seen")))
+    kill(writer)
+    overrides = [PriceOverride("claude-sonnet-5", {"input": 3_000_000})]
+    bookkeeper = office.bookkeeper(catalog=lambda: adjusted(load_catalog(), overrides, []))
+    office.work(bookkeeper)
+    store = opened_store(office.url)
+    found = {one.id: one for one in store.read.page(Filter()).entries}
+    (sums,) = store.read.sums(date(2020, 1, 1), date(2030, 1, 1), by=())
+    store.close()
+    cost = found["seen"].cost
+    assert cost is not None
+    assert (cost.estimated, cost.price_source, cost.model) == (True, "override", "claude-sonnet-5")
+    assert cost.nanousd == 17 * 3_000 + 4 * 200 + 1 * 10_000
+    assert (found["unseen"].cost, sums.cost_nanousd) == (None, cost.nanousd)
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])

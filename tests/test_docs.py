@@ -18,7 +18,7 @@ import pytest
 import ferryman
 from ferryman.cli.logs import WHERE
 from ferryman.cli.main import main
-from ferryman.control.spend import MAX_WAITING
+from ferryman.control.asking import MAX_WAITING
 from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
 from ferryman.control.spend_row import litellm_fields
 from ferryman.errors import RelayError, error_headers

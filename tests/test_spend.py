@@ -16,11 +16,12 @@ import pytest
 
 from ferryman.clock import SystemClock
 from ferryman.control.app import create_app
-from ferryman.control.spend import MAX_WAITING, THREADS, Spend, routes
+from ferryman.control.asking import MAX_WAITING, THREADS
+from ferryman.control.spend import Spend, routes
 from ferryman.control.spend_query import LIST_PARAMETERS, MAX_LISTED, NOT_BUILT, PAGE_PARAMETERS
 from ferryman.control.spend_row import row_of
 from ferryman.errors import StoreUnavailable
-from ferryman.model import CacheCreation, Ended, Entry, Usage
+from ferryman.model import CacheCreation, Cost, CostPart, Ended, Entry, Usage
 from ferryman.store.read import Filter, Page, Reader
 from ferryman.store.store import Store
 from tests.support.postgres import Server
@@ -114,7 +115,7 @@ def test_row_has_litellms_names_and_every_field_of_ours(store: Store) -> None:
     assert (row["ephemeral_1h_input_tokens"], row["thinking_tokens"]) == (200, None)
     assert row["metadata"] == {"spend_logs_metadata": {"team": "red", "n": [1]}}
     assert row["spend"] is None
-    assert set(Entry.__struct_fields__) - {"usage"} <= set(row)
+    assert set(Entry.__struct_fields__) - {"usage", "cost"} <= set(row)
     assert set(Usage.__struct_fields__) - {
         "cache_creation",
         "server_tool_use",
@@ -137,6 +138,46 @@ def test_tokens_that_are_not_known_are_never_zero(
 ) -> None:
     row = row_of(entry(1, **changes))
     assert (row["prompt_tokens"], row["completion_tokens"], row["total_tokens"]) == sums
+
+
+def test_row_tells_what_it_cost_exactly_and_in_dollars(store: Store) -> None:
+    parts = [CostPart("claude-opus-4-5", "output", 3, 25_000_000, 1, 2)]
+    cost = Cost(37_500, "catalog", "r", parts, estimated=True)
+    store.write.insert_entries([entry(1, cost=cost), entry(2, usage=None), entry(3)])
+    unknown, free, row = get(store, "/spend/logs")
+    assert (row["spend"], row["cost_nanousd"]) == (0.0000375, 37_500)
+    assert (row["price_source"], row["price_revision"], row["estimated"]) == ("catalog", "r", True)
+    assert row["breakdown"] == [
+        {
+            "model": "claude-opus-4-5",
+            "what": "output",
+            "units": 3,
+            "picousd_per_unit": 25_000_000,
+            "multiplier": "0.5",
+            "picousd": 37_500_000,
+        }
+    ]
+    assert (free["spend"], unknown["spend"]) == (0.0, None)
+    assert (free["cost_nanousd"], unknown["breakdown"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"min_spend": "0.000000002"}, [3, 2]),
+        ({"min_spend": "0.0000000021"}, [3]),
+        ({"max_spend": "0.0000000029"}, [2, 1, 0]),
+        ({"min_spend": "0.000000001", "max_spend": "0.000000002"}, [2, 1]),
+        ({"min_spend": "0", "max_spend": "0"}, [0]),
+    ],
+)
+def test_entries_are_found_by_what_they_cost(
+    store: Store, parameters: dict[str, str], expected: list[int]
+) -> None:
+    costs = [None, *(Cost(number, "catalog", "r", []) for number in (1, 2, 3))]
+    store.write.insert_entries([entry(number, cost=cost) for number, cost in enumerate(costs)])
+    body = get(store, "/spend/logs/v2", **parameters)
+    assert (numbers(body["data"]), body["total"]) == (expected, len(expected))
 
 
 def test_callers_notes_are_in_metadata_as_in_litellm() -> None:
@@ -229,7 +270,7 @@ def test_parameter_that_is_not_built_is_refused_by_name(one: Store, path: str, n
     if name not in (LIST_PARAMETERS if path == "/spend/logs" else PAGE_PARAMETERS):
         assert refusal(one, path, f"{name}=true").startswith(f"`{name}` is not built yet")
     elif name == "summarize":
-        assert "`summarize`: sums are not built yet" in refusal(one, path, "summarize=true")
+        assert "ask `/user/daily/activity`" in refusal(one, path, "summarize=true")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +288,9 @@ def test_parameter_that_is_not_built_is_refused_by_name(one: Store, path: str, n
         ("cursor=x", "`cursor`: `x`"),
         ("sort_by=spend", "`sort_by`: `spend` is not served"),
         ("sort_order=up", "`sort_order`: `up`"),
+        ("min_spend=-1", "`min_spend`: `-1` cannot be used; wanted dollars"),
+        ("max_spend=1e3", "`max_spend`: `1e3`"),
+        ("min_spend=2&max_spend=1.99", "`max_spend` is less than `min_spend`"),
         ("status_filter=ok", "`status_filter`: `ok`"),
         ("start_date=yesterday", "`start_date`: `yesterday`"),
         ("end_date=2026-02-30", "`end_date`: `2026-02-30`"),
@@ -322,7 +366,7 @@ def test_end_waits_for_no_report(one: Store) -> None:
     """The next control plane waits for this one."""
     go = threading.Event()
     spend = Spend(one.read)
-    reports = [spend._threads.submit(go.wait, 10) for _ in range(THREADS + 1)]
+    reports = [spend.asking.threads.submit(go.wait, 10) for _ in range(THREADS + 1)]
     spend.close()
     assert not any(report.done() for report in reports[:THREADS])
     assert reports[THREADS].cancelled()

@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
-from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.model import (
+    CacheCreation,
+    Cost,
+    CostPart,
+    Ended,
+    Entry,
+    OutputTokensDetails,
+    Refusal,
+    ServerToolUse,
+    Usage,
+)
 from ferryman.store.migrate import scripts, upgrade
 from ferryman.store.read import MAX_PAGE, Cursor, Filter
 from ferryman.store.rows import row_of
@@ -93,6 +103,34 @@ def test_entry_comes_back_as_it_was(store: Store) -> None:
     assert store.read.entry(full.id) == full
     assert store.read.entry(bare.id) == bare
     assert store.read.entry("another") is None
+
+
+def test_cost_comes_back_as_it_was(store: Store) -> None:
+    costs = [
+        Cost(
+            nanousd=1_234_567,
+            price_source="fallback",
+            price_revision="r+1",
+            parts=[CostPart('dearest "opus"', "input", 3, 5_000_000, 11, 20)],
+            estimated=True,
+            model="größe\\u0000",
+            batch=True,
+            refusal=Refusal("bio"),
+            declined={"a": None, "b": "cyber"},
+        ),
+        Cost(0, "catalog", "r", [], refusal=Refusal()),
+        None,
+    ]
+    made = [entry(number, cost=cost) for number, cost in enumerate(costs)]
+    store.write.insert_entries(made)
+    assert [store.read.entry(one.id) for one in made] == made
+
+
+def test_cost_that_no_exchange_has_is_cut(store: Store) -> None:
+    store.write.insert_entries([entry(1, cost=Cost(10**30, "catalog", "r", []))])
+    found = store.read.entry(entry(1).id)
+    assert found is not None
+    assert found.cost == Cost(10**15, "catalog", "r", [])
 
 
 def test_text_that_a_database_does_not_take_is_stored_without_it(store: Store) -> None:
@@ -251,7 +289,7 @@ def test_sums_tell_days_and_models_apart(store: Store) -> None:
         (today, "other", 1, 1),
         (tomorrow, "claude-opus-4-5", 1, 0),
     ]
-    assert [one.output_tokens for one in store.read.sums(today, today, model="other")] == [2]
+    assert [one.output_tokens for one in store.read.sums(today, today, equal={"model": "other"})] == [2]
     assert store.read.sums(*DAYS, by=("tag",)) == []
     with pytest.raises(KeyError):
         store.read.sums(*DAYS, by=("tag", "end_user"))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ferryman.ledger.records import encode
-from ferryman.model import Ended, Entry, Usage
+from ferryman.model import Cost, CostPart, Ended, Entry, Usage
 from ferryman.store.read import MAX_PAGE, Dimension, Filter
 from ferryman.store.rollup import MAX_GROUPS, OTHER, SPARE_GROUPS
 from ferryman.store.rows import row_of
@@ -27,6 +27,13 @@ from tests.support.stores import NOON, entry, opened, sqlite_url
 
 DAYS = (date(2000, 1, 1), date(2100, 1, 1))
 
+costs = st.builds(
+    Cost,
+    nanousd=st.integers(0, 10**13),
+    price_source=st.just("catalog"),
+    price_revision=st.just("r"),
+    parts=st.just([CostPart("m", "input", 1, 2)]),
+)
 tokens = st.none() | st.integers(0, 10**6)
 calls = st.fixed_dictionaries(
     {
@@ -37,6 +44,7 @@ calls = st.fixed_dictionaries(
         "ended": st.sampled_from([Ended.DONE, Ended.TIMEOUT]),
         "started_at": st.sampled_from([NOON, NOON + timedelta(days=1), NOON + timedelta(days=9)]),
         "usage": st.none() | st.builds(Usage, input_tokens=tokens, output_tokens=tokens),
+        "cost": st.none() | costs,
     }
 )
 batches = st.lists(st.lists(st.integers(0, 19), max_size=12), max_size=6)
@@ -98,6 +106,8 @@ def test_sums_are_those_of_the_entries(
     assert store.write.insert_entries(kept) == 0
     for by, there in zip(dimensions, before, strict=True):
         assert told(store, *by) - there == +expected(kept, *by)
+    nanousd = sum(one.cost.nanousd for one in kept if one.cost is not None)
+    assert (told(store) - before[0])["cost_nanousd",] == nanousd, "to the nano-dollar"
     assert {one.id for one in kept} <= {one.id for one in everything(store)}
 
 
@@ -126,7 +136,9 @@ def test_what_a_day_has_no_room_for_is_counted_as_other(store: Store) -> None:
     assert len(store.read.page(Filter(end_user="user 19")).entries) == 1, "the entry keeps its own"
     again = Writer(store._engines, most_groups=5)
     again.insert_entries([entry(next(numbers), started_at=day, end_user="one more")])
-    assert store.read.sums(day.date(), day.date(), by=("end_user",), end_user=OTHER)[0].requests == 16
+    assert (
+        store.read.sums(day.date(), day.date(), by=("end_user",), equal={"end_user": OTHER})[0].requests == 16
+    )
 
 
 def test_models_without_end_are_bounded_too(store: Store) -> None:

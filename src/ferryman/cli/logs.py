@@ -7,31 +7,28 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ferryman.cli.options import SECRETS_HELP, complain, load_or_exit, with_settings
+from ferryman.cli.ledger import open_ledger
+from ferryman.cli.ledger import since as since_option
+from ferryman.cli.options import SECRETS_HELP, load_or_exit, with_settings
 from ferryman.clock import SystemClock
-from ferryman.dates import FORMS, first_moment
-from ferryman.errors import SettingsError, StoreError, StoreUnavailable
+from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry
-from ferryman.settings import Settings
-from ferryman.settings_store import Postgres, SqliteFile, database
 from ferryman.telemetry.log import json_line, text_line
 
 if TYPE_CHECKING:
     from ferryman.store.follow import Follower
-    from ferryman.store.store import Store
 
 POLL_SECONDS = 0.5
 MAX_LINES = 10_000
 """They are held in memory, some 20 MB."""
 
 RENDER = {"text": text_line, "json": json_line}
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def _number(text: str) -> int:
@@ -89,19 +86,6 @@ def _conditions(_context: click.Context, _parameter: click.Parameter, given: Ite
     return found
 
 
-def _since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        if (ago := re.fullmatch(r"([0-9]{1,6})([smhd])", text)) is not None:
-            now = datetime.fromtimestamp(SystemClock.now(), UTC)
-            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        return first_moment(text)
-    except (ValueError, OverflowError) as error:
-        problem = f"`{text}` cannot be used; wanted `90s`, `10m`, `2h` or `7d`, or: {FORMS}."
-        raise click.BadParameter(problem) from error
-
-
 @click.command(epilog=SECRETS_HELP)
 @with_settings
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
@@ -124,7 +108,7 @@ def _since(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--since",
     metavar="TIME",
-    callback=_since,
+    callback=since_option,
     help="Only entries that began since: `90s`, `10m`, `2h`, `7d`, `2026-11-22`, `2026-11-22T15:30:00Z`.",
 )
 @click.option(
@@ -153,9 +137,8 @@ def logs(
     from ferryman.store.read import Filter  # noqa: PLC0415
 
     wanted = Filter(start=since, **conditions)
-    with closing(_open(settings)) as store:
-        try:
-            _require_tables(store)
+    try:
+        with closing(open_ledger(settings)) as store:
             follower = Follower(store.read, wanted, SystemClock()) if follow else None
             there = newest(store.read, wanted, limit) if follower is None else follower.begin(limit)
             _print(there, form)
@@ -164,37 +147,8 @@ def logs(
             elif not there and limit:
                 narrowed = since is not None or conditions
                 click.echo(f"ferryman: {'no entry matches' if narrowed else 'no entries yet'}.", err=True)
-        except StoreError as error:
-            raise click.ClickException(f"{error}.") from error
-
-
-def _open(settings: Settings) -> Store:
-    from ferryman.store.store import Store  # noqa: PLC0415  # see above
-
-    try:
-        target = database(settings)
-        _require_file(target)
-        return Store(target)
-    except SettingsError as error:
-        complain(error)
-
-
-def _require_file(target: SqliteFile | Postgres) -> None:
-    if isinstance(target, SqliteFile) and not target.path.is_file():
-        problem = f"there is no database `{target.path}` yet; `ferryman serve` makes it."
-        raise SettingsError([f"database_url: {problem}"])
-
-
-def _require_tables(store: Store) -> None:
-    from ferryman.store.schema import REVISION  # noqa: PLC0415  # see above
-
-    found = store.revision()
-    if found == REVISION:
-        return
-    state = (
-        "has no tables yet" if found is None else f"is at revision `{found}`, this version at `{REVISION}`"
-    )
-    complain(SettingsError([f"database_url: the database {state}; `ferryman serve` makes or updates them."]))
+    except StoreError as error:
+        raise click.ClickException(f"{error}.") from error
 
 
 def _follow(follower: Follower, form: str) -> None:

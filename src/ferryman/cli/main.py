@@ -8,8 +8,11 @@ from ferryman import __version__
 from ferryman.cli.backup import backup
 from ferryman.cli.config import config
 from ferryman.cli.logs import logs
+from ferryman.cli.prices import prices
+from ferryman.cli.reprice import reprice
 from ferryman.cli.serve import serve
 from ferryman.cli.simulate import simulator
+from ferryman.cli.spend import spend
 from ferryman.cli.status import status
 
 
@@ -42,6 +45,9 @@ def version() -> None:
 main.add_command(serve)
 main.add_command(status)
 main.add_command(logs)
+main.add_command(spend)
+main.add_command(prices)
+main.add_command(reprice)
 main.add_command(backup)
 main.add_command(config)
 main.add_command(simulator)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from starlette.datastructures import QueryParams
 
 from ferryman.dates import FORMS, first_moment, moment_after
@@ -23,16 +25,20 @@ PAGE_SIZE = 50
 LIST_PARAMETERS = ("request_id", "user_id", "start_date", "end_date", "summarize")
 PAGE_PARAMETERS = (
     *("start_date", "end_date", "page", "page_size", "cursor", "end_user", "model", "status_filter"),
-    *("request_id", "session_id", "sort_by", "sort_order"),
+    *("request_id", "session_id", "min_spend", "max_spend", "sort_by", "sort_order"),
 )
 
 NOT_BUILT = frozenset(
     {
         *("api_key", "user_id", "team_id", "key_alias", "model_id", "model_group", "error_code"),
-        *("error_message", "cache_hit_filter", "min_spend", "max_spend", "group_by_session", "summarize"),
+        *("error_message", "cache_hit_filter", "group_by_session", "summarize"),
     }
 )
 """LiteLLM's parameters that are not served: they are told from mistakes."""
+
+DOLLARS = "wanted dollars, such as `0.25`"
+
+_DOLLARS = re.compile(r"\d{1,9}(\.\d{1,18})?", re.ASCII)
 
 T = TypeVar("T")
 
@@ -59,9 +65,11 @@ def list_query(parameters: QueryParams) -> Filter:
     Raises:
         InvalidRequest: a parameter is not known, not built, or has a value that cannot be used.
     """
-    given = _checked(parameters, LIST_PARAMETERS)
+    given = checked(parameters, LIST_PARAMETERS)
     if given.get("summarize", "false").lower() != "false":
-        raise InvalidRequest("`summarize`: sums are not built yet; leave it out, or send `summarize=false`.")
+        raise InvalidRequest(
+            "`summarize`: `/spend/logs` gives entries only; ask `/user/daily/activity` for sums by day."
+        )
     return _filter(given, {"request_id": "id", "user_id": "end_user"})
 
 
@@ -71,15 +79,20 @@ def page_query(parameters: QueryParams) -> PageQuery:
     Raises:
         InvalidRequest: as for `list_query`.
     """
-    given = _checked(parameters, PAGE_PARAMETERS)
+    given = checked(parameters, PAGE_PARAMETERS)
     names = {"request_id": "id", "end_user": "end_user", "model": "model", "session_id": "session_id"}
     wanted = _filter(given, names | {"status_filter": "outcome"})
-    _one_of(given, "status_filter", ("success", "failure"))
-    _one_of(given, "sort_by", ("startTime",))
-    _one_of(given, "sort_order", ("asc", "desc"))
-    page_size = _number(given, "page_size", PAGE_SIZE, MAX_PAGE)
-    page = _number(given, "page", 1, None)
-    cursor = _read(given, "cursor", Cursor.parse, "wanted the `next_cursor` of the page before")
+    least = read_value(given, "min_spend", least_nanousd, DOLLARS)
+    most = read_value(given, "max_spend", most_nanousd, DOLLARS)
+    if least is not None and most is not None and least > most:
+        raise InvalidRequest("`max_spend` is less than `min_spend`; nothing can lie between them.")
+    wanted = msgspec.structs.replace(wanted, min_nanousd=least, max_nanousd=most)
+    one_of(given, "status_filter", ("success", "failure"))
+    one_of(given, "sort_by", ("startTime",))
+    one_of(given, "sort_order", ("asc", "desc"))
+    page_size = number_in(given, "page_size", PAGE_SIZE, MAX_PAGE)
+    page = number_in(given, "page", 1, None)
+    cursor = read_value(given, "cursor", Cursor.parse, "wanted the `next_cursor` of the page before")
     if cursor is not None and "page" in given:
         raise InvalidRequest("`page` and `cursor` exclude each other; send one of them.")
     if page * page_size > MAX_WALKED:
@@ -97,11 +110,31 @@ def page_query(parameters: QueryParams) -> PageQuery:
     )
 
 
-def _checked(parameters: QueryParams, known: tuple[str, ...]) -> dict[str, str]:
+def least_nanousd(text: str) -> int:
+    """The fewest nano-dollars that are not less than `text` dollars; ValueError if that is no amount."""
+    return -most_nanousd(text, -1)
+
+
+def most_nanousd(text: str, sign: int = 1) -> int:
+    """The most nano-dollars that are not more than `text` dollars times `sign`; ValueError as above."""
+    if not _DOLLARS.fullmatch(text):
+        raise ValueError(text)
+    whole, _, decimals = text.partition(".")
+    return sign * int(whole + decimals.ljust(18, "0")) // 10**9
+
+
+def checked(
+    parameters: QueryParams, known: tuple[str, ...], not_built: frozenset[str] = NOT_BUILT
+) -> dict[str, str]:
+    """The parameters that were sent, once each.
+
+    Raises:
+        InvalidRequest: one is not among `known`, is there twice, or has no value.
+    """
     given: dict[str, str] = {}
     for name, value in parameters.multi_items():
         if name not in known:
-            problem = "is not built yet" if name in NOT_BUILT else "is not known here"
+            problem = "is not built yet" if name in not_built else "is not known here"
             raise InvalidRequest(f"`{name[:80]}` {problem}; known are {_listed(known)}.")
         if name in given:
             raise InvalidRequest(f"`{name}` is there twice; send it once.")
@@ -114,14 +147,15 @@ def _checked(parameters: QueryParams, known: tuple[str, ...]) -> dict[str, str]:
 def _filter(given: Mapping[str, str], names: Mapping[str, str]) -> Filter:
     """A filter with the dates, and with the parameters in `names` under the names they have there."""
     equal: dict[str, Any] = {ours: given[name] for name, ours in names.items() if name in given}
-    start: datetime | None = _read(given, "start_date", first_moment, FORMS)
-    end: datetime | None = _read(given, "end_date", moment_after, FORMS)
+    start: datetime | None = read_value(given, "start_date", first_moment, FORMS)
+    end: datetime | None = read_value(given, "end_date", moment_after, FORMS)
     if start is not None and end is not None and start >= end:
         raise InvalidRequest("`end_date` is before `start_date`; nothing can lie between them.")
     return Filter(start=start, end=end, **equal)
 
 
-def _read(given: Mapping[str, str], name: str, parse: Callable[[str], T], hint: str) -> T | None:
+def read_value(given: Mapping[str, str], name: str, parse: Callable[[str], T], hint: str) -> T | None:
+    """What `parse` makes of a parameter; InvalidRequest if that is a ValueError."""
     if (text := given.get(name)) is None:
         return None
     try:
@@ -130,7 +164,8 @@ def _read(given: Mapping[str, str], name: str, parse: Callable[[str], T], hint: 
         raise InvalidRequest(f"`{name}`: `{text[:80]}` cannot be used; {hint}.") from error
 
 
-def _number(given: Mapping[str, str], name: str, default: int, most: int | None) -> int:
+def number_in(given: Mapping[str, str], name: str, default: int, most: int | None) -> int:
+    """A parameter that is a number from 1 on; InvalidRequest if it is none."""
     text = given.get(name, str(default))
     number = int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0
     if number < 1 or (most is not None and number > most):
@@ -139,7 +174,8 @@ def _number(given: Mapping[str, str], name: str, default: int, most: int | None)
     return number
 
 
-def _one_of(given: Mapping[str, str], name: str, values: tuple[str, ...]) -> None:
+def one_of(given: Mapping[str, str], name: str, values: tuple[str, ...]) -> None:
+    """Raise InvalidRequest if the parameter is there and is none of `values`."""
     if (text := given.get(name)) is not None and text not in values:
         raise InvalidRequest(f"`{name}`: `{text[:80]}` is not served; wanted {_listed(values)}.")
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from ferryman.model import CacheCreation, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.model import CacheCreation, Cost, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.pricing.explain import decimal
 from ferryman.store.rows import has_failed
 
 RENAMED = {"status": "http_status"}
 """Our fields whose name means something else to LiteLLM."""
 
-_OWN = tuple(name for name in Entry.__struct_fields__ if name not in {"usage", *RENAMED})
+COST_FIELDS = ("cost_nanousd", "price_source", "price_revision", "estimated", "breakdown")
+
+_OWN = tuple(name for name in Entry.__struct_fields__ if name not in {"usage", "cost", *RENAMED})
 _PARTS = {
     "cache_creation": CacheCreation(),
     "server_tool_use": ServerToolUse(),
@@ -35,7 +38,7 @@ def litellm_fields(entry: Entry) -> dict[str, Any]:
         "api_key": None,
         "user": None,
         "team_id": None,
-        "spend": None,
+        "spend": spend_of(entry),
         "total_tokens": total,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -52,7 +55,7 @@ def litellm_fields(entry: Entry) -> dict[str, Any]:
 
 
 def own_fields(entry: Entry) -> dict[str, Any]:
-    """Every field of the entry, and of its usage as in the database's table."""
+    """Every field of the entry, of its usage as in the database's table, and of its cost."""
     row: dict[str, Any] = {name: getattr(entry, name) for name in _OWN}
     row |= {theirs: getattr(entry, ours) for ours, theirs in RENAMED.items()}
     usage = entry.usage if entry.usage is not None else Usage()
@@ -63,7 +66,38 @@ def own_fields(entry: Entry) -> dict[str, Any]:
             row |= {field: getattr(part, field) for field in part.__struct_fields__}
         else:
             row[name] = value
-    return row
+    return row | cost_fields(entry.cost)
+
+
+def spend_of(entry: Entry) -> float | None:
+    """Dollars; 0 where nothing was used, `None` where it is not known what was."""
+    if entry.cost is not None:
+        return dollars_of(entry.cost.nanousd)
+    return 0.0 if entry.usage is None and entry.usage_complete else None
+
+
+def dollars_of(nanousd: int) -> float:
+    """Dollars as LiteLLM's clients take them; up to nine million they have every nano-dollar."""
+    return nanousd / 1_000_000_000
+
+
+def cost_fields(cost: Cost | None) -> dict[str, Any]:
+    """A cost with how it came to be; `None` in every field without one."""
+    if cost is None:
+        return dict.fromkeys(COST_FIELDS)
+    parts = [
+        {
+            "model": part.model,
+            "what": part.what,
+            "units": part.units,
+            "picousd_per_unit": part.picousd_per_unit,
+            "multiplier": decimal(part.numerator, part.denominator),
+            "picousd": part.picousd,
+        }
+        for part in cost.parts
+    ]
+    found = (cost.nanousd, cost.price_source, cost.price_revision, cost.estimated, parts)
+    return dict(zip(COST_FIELDS, found, strict=True))
 
 
 def sums_of(entry: Entry) -> tuple[int | None, int | None, int | None]:

@@ -34,6 +34,7 @@ from ferryman.ledger.format import (
 from ferryman.ledger.records import decode_entry, decode_seen, encode
 from ferryman.ledger.replay import Live, Replay
 from ferryman.ledger.segment import Problem, ProblemKind, SegmentReader
+from ferryman.model import Entry
 
 BATCH_RECORDS = 5_000
 """About 2,000 exchanges: what the database stores in one transaction when it is behind."""
@@ -49,10 +50,13 @@ class Shape(NamedTuple, Generic[T]):
     Attributes:
         made: the value of a record's payload. Raises ValueError if it is no entry.
         id_of: the id of such a value.
+        settled: the entry of an interrupted exchange with what the reader knows beside the journal, such as
+            its cost.
     """
 
     made: Callable[[bytes], T]
     id_of: Callable[[T], str]
+    settled: Callable[[Entry], Entry] = lambda entry: entry
 
 
 ENTRIES = Shape(decode_entry, attrgetter("id"))
@@ -221,7 +225,8 @@ class Tail(Generic[T]):
 
     def _settled(self, now: float) -> list[T]:
         """What the worker did not live to close."""
-        return [self._shape.made(encode(entry)) for entry in self._replay.finish(now)]
+        shape = self._shape
+        return [shape.made(encode(shape.settled(entry))) for entry in self._replay.finish(now)]
 
     def _next(self, last: int | None) -> Frame | Problem | None:
         """The next of what is in the segments, with the step from one to the next."""

@@ -11,10 +11,14 @@ from typing import Any
 
 import msgspec
 
+from ferryman.model import ABSENT as NOT_THERE
 from ferryman.model import Ended
 
 ABSENT: Any = ""
 """The value of what is not there, in the place of `None`."""
+
+
+NO_PARTS = msgspec.Raw(b"[]")
 
 
 class FlatCacheCreation(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +57,34 @@ class FlatUsage(msgspec.Struct, frozen=True, gc=False):
     iterations: list[msgspec.Raw] | None = None
 
 
+class FlatCost(msgspec.Struct, frozen=True, gc=False):
+    """See `ferryman.model.Cost`; what only explains it stays as it came."""
+
+    nanousd: int = ABSENT
+    price_source: str = ""
+    estimated: bool = False
+    price_revision: str = ""
+    parts: msgspec.Raw = NO_PARTS
+    model: str = ""
+    batch: bool = False
+    refusal: msgspec.Raw = NOT_THERE
+    declined: msgspec.Raw = NOT_THERE
+
+
+class CostRest(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the column `cost` holds: how the cost came to be."""
+
+    price_revision: str
+    parts: msgspec.Raw
+    model: str = ""
+    batch: bool = False
+    refusal: msgspec.Raw = NOT_THERE
+    declined: msgspec.Raw = NOT_THERE
+
+
+NO_COST = FlatCost()
+
+
 class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """See `ferryman.model.Entry`."""
 
@@ -64,6 +96,7 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     time_to_first_byte_seconds: float = ABSENT
     overhead_seconds: float = ABSENT
     usage: FlatUsage = FlatUsage()
+    cost: FlatCost = NO_COST
     tags: list[str] | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None

@@ -8,18 +8,18 @@ Sums by day come from the roll-ups, never from the entries.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
 from ferryman.store.rows import entry_of, microseconds, moment
-from ferryman.store.schema import GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.schema import COUNTED, GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
 from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
 
 MAX_PAGE = 1_000
@@ -41,6 +41,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         outcome: `success` or `failure` (see `ferryman.store.rows.has_failed`).
         start: the earliest `started_at`.
         end: the first `started_at` that is too late.
+        min_nanousd, max_nanousd: of the cost. An entry without one cost nothing, as far as is known.
     """
 
     id: str | None = None
@@ -55,6 +56,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     ended: Ended | None = None
     start: datetime | None = None
     end: datetime | None = None
+    min_nanousd: int | None = None
+    max_nanousd: int | None = None
 
 
 class Cursor(NamedTuple):
@@ -132,6 +135,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     web_search_requests: int
     web_fetch_requests: int
     thinking_tokens: int
+    cost_nanousd: int
 
 
 class Reader:
@@ -224,7 +228,8 @@ class Reader:
         *,
         by: tuple[Dimension, ...] = ("day",),
         limit: int = MAX_SUMS,
-        **equal: str | int,
+        dearest_first: bool = False,
+        equal: Mapping[str, str | int] | None = None,
     ) -> list[Sums]:
         """Sums over the UTC days from `first` to `last` for each value of the dimensions `by`, in order.
 
@@ -234,11 +239,13 @@ class Reader:
             by: what to tell apart. With `tag` there is neither `principal` nor `end_user`, and an entry
                 counts for each of its tags.
             limit: of rows, at most `MAX_SUMS`.
-            **equal: dimensions that must have a value, such as `end_user="ann"`.
+            dearest_first: in the order of their cost in the place of that of the dimensions.
+            equal: dimensions that must have a value.
 
         Raises:
             KeyError: a dimension that does not exist, or not beside `tag`.
         """
+        equal = equal or {}
         tagged = "tag" in by or "tag" in equal
         table = tag_rollups if tagged else rollups
         columns = {name: rollup_groups.c[name] for name in GROUP} | {"day": table.c.day}
@@ -252,11 +259,33 @@ class Reader:
                 table.c.day.between(first, last), table.c.group_number == rollup_groups.c.number, *conditions
             )
             .group_by(*dimensions)
-            .order_by(*dimensions)
+            .order_by(*([func.sum(table.c.cost_nanousd).desc()] if dearest_first else []), *dimensions)
             .limit(min(limit, MAX_SUMS))
         )
         with translated(), self._engines.read.connect() as connection:
             return [_sums(row._asdict()) for row in connection.execute(query)]
+
+    def sessions(
+        self, start: datetime, end: datetime, *, limit: int = MAX_SUMS
+    ) -> list[tuple[str | None, Sums]]:
+        """Sums of the entries that began from `start` on and before `end`, by session, dearest first.
+
+        Sums by day do not know sessions: every entry of that time is read.
+        """
+        columns = [func.count().label("requests"), func.sum(case((entries.c.failed, 1), else_=0))]
+        columns[1] = columns[1].label("errors")
+        columns += [func.coalesce(func.sum(entries.c[name]), 0).label(name) for name in COUNTED]
+        wanted = Filter(start=start, end=end)
+        with translated(), self._engines.read.connect() as connection:
+            query = (
+                select(entries.c.session_id, *columns)
+                .where(entries.c.place.between(*span_of(connection, wanted)), *conditions(wanted))
+                .group_by(entries.c.session_id)
+                .order_by(func.coalesce(func.sum(entries.c.cost_nanousd), 0).desc(), entries.c.session_id)
+                .limit(limit)
+            )
+            found = [row._asdict() for row in connection.execute(query)]
+        return [(row.pop("session_id"), _sums(row)) for row in found]
 
 
 def _sums(row: dict[str, Any]) -> Sums:

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Any, Protocol, TypeVar
 
 from ferryman.store.place import EPOCH
-from ferryman.store.rows import MICROSECONDS_PER_DAY, POSITION, TOKENS_FROM, TOKENS_TO, Row, tags_of
+from ferryman.store.rows import COUNTED_FROM, COUNTED_TO, MICROSECONDS_PER_DAY, POSITION, Row, tags_of
 
 K = TypeVar("K")
 Group = tuple[str, str, str, str, int, str]
@@ -52,7 +52,7 @@ def summed(rows: Iterable[Row]) -> tuple[Sums, Sums]:
         if day is None:
             day = days[number] = (EPOCH + timedelta(days=number)).date()
         status_class, ended, model = row[_STATUS_CLASS], row[_ENDED], row[_MODEL]
-        measures = [1, row[_FAILED], *[count or 0 for count in row[TOKENS_FROM:TOKENS_TO]]]
+        measures = [1, row[_FAILED], *[count or 0 for count in row[COUNTED_FROM:COUNTED_TO]]]
         _add(sums, (day, ("", model, row[_PRINCIPAL], row[_END_USER], status_class, ended)), measures)
         if row[_TAGS]:
             for tag in tags_of(row):

@@ -12,10 +12,10 @@ from zlib import crc32
 import msgspec
 from msgspec.structs import replace
 
-from ferryman.model import CacheCreation, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
-from ferryman.store.flat import ABSENT, Flat, FlatUsage, decode
+from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.store.flat import ABSENT, CostRest, Flat, FlatCost, FlatUsage, decode
 from ferryman.store.place import EPOCH, hour_of, place_of
-from ferryman.store.schema import COLUMNS, TOKENS
+from ferryman.store.schema import COLUMNS, COUNTED, TOKENS
 
 Row = tuple[Any, ...]
 """A value for each of `COLUMNS` as the drivers take it fast: JSON as text, an int for a bool, and `''` for
@@ -32,10 +32,14 @@ A column of its own would cost every row some tenths of a microsecond."""
 
 POSITION = {name: position for position, name in enumerate(COLUMNS)}
 _ID = POSITION["id"]
-TOKENS_FROM, TOKENS_TO = POSITION[TOKENS[0]], POSITION[TOKENS[-1]] + 1
+COUNTED_FROM, COUNTED_TO = POSITION[COUNTED[0]], POSITION[COUNTED[-1]] + 1
+_TOKENS_TO = COUNTED_FROM + len(TOKENS)
 
 MAX_COUNT = 10**12
 """Tokens of one exchange: beyond what can be, and a million of it still fits into 64 bits."""
+
+MAX_NANOUSD = 10**15
+"""Of one exchange, a million dollars: the same."""
 
 _SAME = (
     *("id", "method", "path", "principal", "credential", "client_address", "session_id", "model", "status"),
@@ -77,7 +81,8 @@ def row_of(payload: bytes) -> Row:
     usage, outcome, status, tags = flat.usage, _OUTCOMES[flat.ended], flat.status, flat.tags
     cache, tools = usage.cache_creation, usage.server_tool_use
     model, principal, end_user, session_id = flat.model, flat.principal, flat.end_user, flat.session_id
-    first_byte, overhead = flat.time_to_first_byte_seconds, flat.overhead_seconds
+    first_byte, overhead, cost = flat.time_to_first_byte_seconds, flat.overhead_seconds, flat.cost
+    nanousd = cost.nanousd
     place = place_of(flat.id)
     hour = hour_of(place) << 32  # and below it as in `key_of`, whose calls cost more than what they do
     row: Row = (
@@ -110,21 +115,20 @@ def row_of(payload: bytes) -> Row:
         flat.upstream_request_id,
         first_byte if first_byte == ABSENT else int(first_byte * 1_000_000 + 0.5),
         overhead if overhead == ABSENT else int(overhead * 1_000_000 + 0.5),
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_creation_input_tokens,
-        usage.cache_read_input_tokens,
-        cache.ephemeral_5m_input_tokens,
-        cache.ephemeral_1h_input_tokens,
-        tools.web_search_requests,
-        tools.web_fetch_requests,
-        usage.output_tokens_details.thinking_tokens,
-        usage.service_tier,
-        usage.inference_geo,
+        usage.input_tokens, usage.output_tokens,
+        usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
+        cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
+        tools.web_search_requests, tools.web_fetch_requests,
+        usage.output_tokens_details.thinking_tokens, nanousd,
+        usage.service_tier, usage.inference_geo,
+        cost.price_source,
+        "" if nanousd == ABSENT else 1 if cost.estimated else 0,
         _json(list(dict.fromkeys(tags))) if tags else "",
         _more(flat),
-    )
-    return row if max(filter(None, row[TOKENS_FROM:TOKENS_TO]), default=0) <= MAX_COUNT else _bounded(row)
+        "" if nanousd == ABSENT else _cost(cost),
+    )  # fmt: skip
+    most = max(filter(None, row[COUNTED_FROM:_TOKENS_TO]), default=0)
+    return row if most <= MAX_COUNT and (nanousd == ABSENT or nanousd <= MAX_NANOUSD) else _bounded(row)
 
 
 def id_of(row: Row) -> str:
@@ -134,8 +138,17 @@ def id_of(row: Row) -> str:
 
 
 def _bounded(row: Row) -> Row:
-    counts = [count if count == ABSENT else min(count, MAX_COUNT) for count in row[TOKENS_FROM:TOKENS_TO]]
-    return (*row[:TOKENS_FROM], *counts, *row[TOKENS_TO:])
+    bounds = [MAX_COUNT] * len(TOKENS) + [MAX_NANOUSD]
+    counts = [
+        count if count == ABSENT else min(count, most)
+        for count, most in zip(row[COUNTED_FROM:COUNTED_TO], bounds, strict=True)
+    ]
+    return (*row[:COUNTED_FROM], *counts, *row[COUNTED_TO:])
+
+
+def _cost(cost: FlatCost) -> str:
+    rest = CostRest(cost.price_revision, cost.parts, cost.model, cost.batch, cost.refusal, cost.declined)
+    return _json(rest)
 
 
 def _more(flat: Flat) -> str:
@@ -197,11 +210,28 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
         ended=Ended(row["ended"]),
         stream=bool(row["stream"]),
         usage=_usage_of(row, more),
+        cost=cost_in(row),
         usage_complete=bool(row["usage_complete"]),
         duration_seconds=row["duration_microseconds"] / 1_000_000,
         time_to_first_byte_seconds=None if first_byte is None else first_byte / 1_000_000,
         overhead_seconds=None if overhead is None else overhead / 1_000_000,
     )
+
+
+def cost_in(row: Mapping[str, Any]) -> Cost | None:
+    """The cost in a row as the database returns it, JSON decoded; `None` if it has none."""
+    if row["cost_nanousd"] is None:
+        return None
+    sure = {"nanousd": row["cost_nanousd"], "price_source": row["price_source"]}
+    return msgspec.convert(row["cost"] | sure | {"estimated": bool(row["estimated"])}, Cost)
+
+
+def cost_columns(cost: Cost) -> dict[str, Any]:
+    """The columns of a cost, JSON not yet encoded; `cost_in` is its inverse."""
+    rest = msgspec.to_builtins(cost)
+    sure = {name: rest.pop(name, False) for name in ("nanousd", "price_source", "estimated")}
+    nanousd = min(sure.pop("nanousd"), MAX_NANOUSD)
+    return {"cost_nanousd": nanousd, **sure, "cost": rest}
 
 
 def _raw(value: object) -> msgspec.Raw:

@@ -49,7 +49,10 @@ TOKENS = (
 )
 """What is counted, in this order in every table."""
 
-MEASURES = ("requests", "errors", *TOKENS)
+COUNTED = (*TOKENS, "cost_nanousd")
+"""What of an entry is added up, in this order in every table."""
+
+MEASURES = ("requests", "errors", *COUNTED)
 """The sums in a roll-up."""
 
 GROUP = ("tag", "model", "principal", "end_user", "status_class", "ended")
@@ -89,11 +92,14 @@ entries = Table(
     Column("upstream_request_id", Text),
     Column("time_to_first_byte_microseconds", BigInteger),
     Column("overhead_microseconds", BigInteger),
-    *(Column(name, BigInteger) for name in TOKENS),
+    *(Column(name, BigInteger) for name in COUNTED),
     Column("service_tier", Text),
     Column("inference_geo", Text),
+    Column("price_source", Text),
+    Column("estimated", Boolean),  # the cost; NULL without one
     Column("tags", JSON),
     Column("more", JSON),  # an object of `ferryman.store.rows.MORE`: what few entries have
+    Column("cost", JSON),  # an object of `ferryman.store.flat.CostRest`: how the cost came to be
 )
 """One row for each exchange, in the order of their starts."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from ferryman.model import Cost, Entry
 from ferryman.settings_store import Postgres, SqliteFile
-from ferryman.store import keep
+from ferryman.store import keep, reprice
 from ferryman.store.engine import open_engines
 from ferryman.store.migrate import migrate, revision
-from ferryman.store.read import Reader
+from ferryman.store.read import Filter, Reader
 from ferryman.store.write import Writer
 
 
@@ -50,6 +52,21 @@ class Store:
     def delete_before(self, moment: datetime, *, at_most: int = keep.MAX_STEP) -> int:
         """Delete some of the oldest entries (see `ferryman.store.keep.delete_before`)."""
         return keep.delete_before(self._engines, moment, at_most=at_most)
+
+    def span_of_time(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """Where the entries of that time stand (see `ferryman.store.reprice.span_of_time`)."""
+        return reprice.span_of_time(self._engines, start, end)
+
+    def reprice_step(
+        self,
+        price: Callable[[Entry], Cost | None],
+        wanted: Filter,
+        span: tuple[int, int],
+        *,
+        dry_run: bool = False,
+    ) -> reprice.Step:
+        """Price some entries anew (see `ferryman.store.reprice.reprice_step`)."""
+        return reprice.reprice_step(self._engines, price, wanted, span, dry_run=dry_run)
 
     def sync(self) -> None:
         """Let what is committed survive a power cut (see `ferryman.store.keep.sync`)."""

@@ -199,6 +199,10 @@ def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         found.append(entries.c.started_at_microseconds >= microseconds(wanted.start))
     if wanted.end is not None:
         found.append(entries.c.started_at_microseconds < microseconds(wanted.end))
+    if wanted.min_nanousd is not None:
+        found.append(func.coalesce(entries.c.cost_nanousd, 0) >= wanted.min_nanousd)
+    if wanted.max_nanousd is not None:
+        found.append(func.coalesce(entries.c.cost_nanousd, 0) <= wanted.max_nanousd)
     if wanted.tag is not None:
         same = (entry_tags.c.place == entries.c.place, entry_tags.c.tag == wanted.tag)
         found.append(exists().where(*same))

@@ -63,10 +63,14 @@ def _entries() -> None:
         sa.Column("web_search_requests", sa.BigInteger(), nullable=True),
         sa.Column("web_fetch_requests", sa.BigInteger(), nullable=True),
         sa.Column("thinking_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("cost_nanousd", sa.BigInteger(), nullable=True),
         sa.Column("service_tier", sa.Text(), nullable=True),
         sa.Column("inference_geo", sa.Text(), nullable=True),
+        sa.Column("price_source", sa.Text(), nullable=True),
+        sa.Column("estimated", sa.Boolean(), nullable=True),
         sa.Column("tags", sa.JSON(), nullable=True),
         sa.Column("more", sa.JSON(), nullable=True),
+        sa.Column("cost", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("place", name=op.f("pk_entries")),
     )
 
@@ -126,6 +130,7 @@ def _rollups(name: str) -> None:
         sa.Column("web_search_requests", sa.BigInteger(), nullable=False),
         sa.Column("web_fetch_requests", sa.BigInteger(), nullable=False),
         sa.Column("thinking_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cost_nanousd", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("day", "group_number", name=op.f(f"pk_{name}")),
         sqlite_with_rowid=False,
     )

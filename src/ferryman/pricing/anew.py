@@ -1,0 +1,29 @@
+"""What an entry costs by the catalog, whether it has been priced before or not. Pure."""
+
+from __future__ import annotations
+
+from ferryman.model import Cost, Entry
+from ferryman.pricing.catalog import Catalog
+from ferryman.pricing.cost import Terms, cost_of
+
+
+def priced_anew(entry: Entry, catalog: Catalog) -> Cost | None:
+    """The cost of `entry` at the prices of the time when it began, `None` if it has no usage.
+
+    What was known when it was priced first still counts: whose answer it was, whether it was a batch's,
+    and who declined. Usage that is not complete makes an estimate.
+    """
+    usage, cost = entry.usage, entry.cost
+    if usage is None:
+        return None
+    if cost is None:
+        terms = Terms(entry.started_at, estimated=not entry.usage_complete)
+    else:
+        terms = Terms(
+            entry.started_at,
+            batch=cost.batch,
+            estimated=cost.estimated,
+            refusal=cost.refusal,
+            declined=cost.declined,
+        )
+    return cost_of(usage, (cost.model if cost is not None else "") or entry.model or "", terms, catalog)
