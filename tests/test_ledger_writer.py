@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from zlib import crc32
 
@@ -323,3 +326,20 @@ def test_interrupted_exchanges_of_a_former_process_are_settled(directory: Path, 
     store.finish()
     assert list(store.entries) == ["1", "2"]
     assert store.repeated == []
+
+
+def test_closed_journal_writes_into_nothing_that_took_its_place(tmp_path: Path) -> None:
+    """The number of its file soon is that of a client's connection."""
+    writer = JournalWriter(tmp_path / "1", HeldClock())
+    writer.opened(encode(opened(1)))
+    writer.close()
+    with ExitStack() as stack:
+        pairs = [[stack.enter_context(one) for one in socket.socketpair()] for _ in range(4)]
+        with pytest.raises(JournalUnwritable, match="closed"):
+            writer.opened(encode(opened(2)))
+        assert not writer.closed(encode(entry(1)))
+        for one in itertools.chain(*pairs):
+            one.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                one.recv(1)
+    assert len(segment_numbers(tmp_path / "1")) == 1

@@ -10,16 +10,10 @@ import click
 from ferryman.cli.ledger import now
 from ferryman.cli.options import SECRETS_HELP, load_or_exit, with_settings
 from ferryman.cli.tables import echo_table
-from ferryman.pricing.adjust import adjusted
-from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, Catalog, load_catalog
+from ferryman.pricing.adjust import catalog_of
+from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, Catalog
 from ferryman.pricing.explain import PriceLine, decimal, dollars, price_lines
-from ferryman.settings import Settings
-from ferryman.settings_prices import price_multipliers, price_overrides
-
-
-def catalog_of(settings: Settings) -> Catalog:
-    """The catalog as the operator wants it."""
-    return adjusted(load_catalog(), price_overrides(settings), price_multipliers(settings))
+from ferryman.settings_prices import price_overrides
 
 
 @click.command(epilog=SECRETS_HELP, context_settings={"ignore_unknown_options": False})

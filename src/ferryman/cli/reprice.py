@@ -11,10 +11,10 @@ import click
 
 from ferryman.cli.ledger import now, open_ledger, since, until
 from ferryman.cli.options import SECRETS_HELP, load_or_exit, with_settings
-from ferryman.cli.prices import catalog_of
 from ferryman.cli.tables import echo_table
 from ferryman.errors import StoreError
 from ferryman.model import Cost, Entry
+from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.anew import priced_anew
 
 if TYPE_CHECKING:

@@ -58,13 +58,17 @@ async def work(child: Child) -> None:
     prices = Prices(settings, child.handover.rereads)
     store = Store(database(settings))
     bookkeeper = Bookkeeper(
-        journal_directory(settings), store, clock, retention_days=settings.entries_retention_days
+        journal_directory(settings),
+        store,
+        clock,
+        retention_days=settings.entries_retention_days,
+        catalog=lambda: prices.catalog,
     )
     await _migrate(bookkeeper)
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
-    reports = Spend(store.read)
+    reports = Spend(store.read, lambda: prices.catalog)
     app = create_app([*processes.routes(), *reports.routes()], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)

@@ -86,7 +86,7 @@ class JournalWriter:
         self._segment_bytes = segment_bytes
         self._file = -1
         self._size = 0  # of the segment: where the next record begins
-        self._failing = False
+        self._failing = self._closed = False
         self._retry_at = 0.0
         self._problem = ""
         self._retained: deque[bytes] = deque()
@@ -194,10 +194,12 @@ class JournalWriter:
         return True
 
     def close(self) -> None:
-        """Write what was retained, sync, and give the directory back."""
+        """Write what was retained, sync, and give the directory back. Whatever comes later is not written."""
         self._retry_at = 0.0
         if not self.recover():
             log.error("entries lost", retained=self.retained, lost=self.lost, problem=self._problem)
+        self._closed = True
+        self._file, self._size = -1, 0  # the number will soon be that of another file, or of a connection
         if not self._syncer.close():
             log.error("journal not synced", problem="the disk does not answer")
             return  # its thread still uses the files
@@ -240,6 +242,8 @@ class JournalWriter:
 
     def _begin_segment(self) -> None:
         """Begin a new segment, unless the last one got no further than its name."""
+        if self._closed:
+            raise OSError("it is closed")
         if self._file < 0 or self._size > 0:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
             number = self._segment + 1

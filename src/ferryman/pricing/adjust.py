@@ -9,8 +9,20 @@ from typing import NamedTuple
 
 import msgspec
 
-from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, OVERRIDE, Catalog, Found, Model, Price, Tier
-from ferryman.settings_prices import PriceMultiplier, PriceOverride
+from ferryman.pricing.catalog import (
+    CATALOG,
+    CLASSES,
+    FALLBACK,
+    OVERRIDE,
+    Catalog,
+    Found,
+    Model,
+    Price,
+    Tier,
+    load_catalog,
+)
+from ferryman.settings import Settings
+from ferryman.settings_prices import PriceMultiplier, PriceOverride, price_rules
 
 USUAL_PERCENT = {"cache_write_5m": 125, "cache_write_1h": 200, "cache_read": 10}
 """Of the input price. Source: about-claude/pricing#prompt-caching."""
@@ -22,6 +34,15 @@ class _Rule(NamedTuple):
     matches: re.Pattern[str]
     override: PriceOverride | None
     factor: tuple[int, int] | None
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The catalog that comes with Ferryman, as `settings` want it.
+
+    Raises:
+        SettingsError: with a sentence for each price that cannot be used.
+    """
+    return adjusted(load_catalog(), *price_rules(settings))
 
 
 def adjusted(

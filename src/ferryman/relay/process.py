@@ -96,17 +96,20 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
         made_of=partial(part_of, worker.line.catalog),
         on_snapshot=worker.take,
     )
+    grace_seconds = 0.0
     await worker.start()
-    child.on_hangup(worker.reload)
-    tune_allocator()
-    tune_collector()
-    feed.start()
-    child.ready()
-    await child.stopping.wait()
-    grace_seconds = child.grace_seconds
-    log.info("stopping", running=len(worker.line.live), grace_seconds=grace_seconds)
-    await worker.stop(grace_seconds)
-    await feed.close()
+    try:
+        child.on_hangup(worker.reload)
+        tune_allocator()
+        tune_collector()
+        feed.start()
+        child.ready()
+        await child.stopping.wait()
+        grace_seconds = child.grace_seconds
+        log.info("stopping", running=len(worker.line.live), grace_seconds=grace_seconds)
+    finally:  # whatever happens, what runs has its record before the journal is closed
+        await worker.stop(grace_seconds)
+        await feed.close()
 
 
 def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:

@@ -23,7 +23,7 @@ OWN_PATHS = frozenset(
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
 _CONTROL = re.compile(
-    rb"/(?:metrics|openapi\.json|ui"
+    rb"/(?:metrics|openapi\.json|ui|global/spend"
     rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control)/.*)",
     re.DOTALL,
 )

@@ -20,8 +20,8 @@ from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ended
-from ferryman.pricing.adjust import adjusted
-from ferryman.pricing.catalog import Catalog, load_catalog
+from ferryman.pricing.adjust import catalog_of
+from ferryman.pricing.catalog import Catalog
 from ferryman.process.messages import PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
@@ -33,7 +33,6 @@ from ferryman.relay.own import control_line
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
-from ferryman.settings_prices import price_rules
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID
 
@@ -220,7 +219,7 @@ def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
         clock=clock,
         recorder=recorder,
         client_address=address_reader(settings.trusted),
-        catalog=adjusted(load_catalog(), *price_rules(settings)),
+        catalog=catalog_of(settings),
     )
 
 
