@@ -154,6 +154,17 @@ def test_due_batch_is_claimed_by_one(store: Store) -> None:
     assert store.batches.due(now + timedelta(minutes=5), 10)[0].polls == 1
 
 
+def test_batch_goes_with_the_entries_of_its_time_unless_it_is_open(store: Store) -> None:
+    store.write.insert_entries([created()])
+    store.delete_before(NOON + timedelta(days=1))
+    assert row(store)["status"] == "open"
+    store.write.settle(results(), NOON)
+    store.delete_before(NOON + timedelta(days=1))
+    assert store.read.page(Filter()).entries == []
+    with store._engines.read.connect() as connection:
+        assert connection.execute(select(batches)).all() == []
+
+
 def test_lost_batch_holds_nothing_and_is_not_due(store: Store) -> None:
     store.write.insert_entries([created()])
     assert store.batches.lose("msgbatch_1")
