@@ -186,7 +186,7 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
         *("agent_id", "parent_agent_id", "request_class", "agent_type"),
         *("model", "stream", "request_bytes", "ended", "attempts", "usage_complete"),
         *("response_bytes", "duration_seconds", "status", "error", "upstream_request_id"),
-        *("usage", "cost", "time_to_first_byte_seconds", "overhead_seconds"),
+        *("usage", "cost", "batch", "settles", "time_to_first_byte_seconds", "overhead_seconds"),
     )
 
 

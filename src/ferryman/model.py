@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
@@ -171,6 +171,58 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     credential_kind: str
 
 
+class NewBatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A batch that an exchange has created.
+
+    Attributes:
+        id: Anthropic's.
+        requests: how many it has, `None` if its body could not be read.
+        models: how many of them ask for each model.
+        hold_nanousd: what it may cost, until it is known.
+    """
+
+    id: str
+    requests: int | None = None
+    models: dict[str, int] = {}  # msgspec copies it
+    hold_nanousd: int = 0
+
+
+class BatchShare(msgspec.Struct, frozen=True, gc=False):
+    """What the requests of a batch came to that one model has answered.
+
+    Attributes:
+        model: by its own name.
+        requests: how many it has answered.
+        usage: of all of them.
+        costs: of all of them, one for each of `BatchResults.days`.
+    """
+
+    model: str
+    requests: int
+    usage: Usage
+    costs: list[Cost]
+
+
+class BatchResults(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The results of a batch, of which all have been seen.
+
+    Attributes:
+        id: the batch's.
+        lines: how many results there were, of any kind.
+        days: since when (UTC) the prices were those of each of the `costs`; the first covers what was before.
+        shares: one for each model; what errored, expired or was canceled is in none.
+    """
+
+    id: str
+    lines: int
+    days: list[date]
+    shares: list[BatchShare]
+
+
+SETTLEMENT = "SETTLE"
+"""In the place of a method, in the entry that settles a batch: no request was made for it."""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The record of one exchange. `None` is what never came to be.
 
@@ -193,6 +245,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         usage: with an estimate of the output where the stream broke off before it was told.
         usage_complete: `usage` is all there is as it was told, or there is none to come.
         cost: `None` where nothing was used that has a price.
+        batch: that the exchange has created.
+        settles: the results that it has brought; they are charged to whoever has created the batch.
         request_bytes: of the body as it came.
         response_bytes: of the body as it went, without framing.
         time_to_first_byte_seconds: from `started_at` to the upstream's first byte.
@@ -229,6 +283,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     upstream_request_id: str | None = None
     usage: Usage | None = None
     cost: Cost | None = None
+    batch: NewBatch | None = None
+    settles: BatchResults | None = None
     time_to_first_byte_seconds: float | None = None
     overhead_seconds: float | None = None
 

@@ -219,6 +219,9 @@ class Settings:
         at_least=1,
         at_most=36_500,
     )
+    batch_poll_seconds: float = _setting(
+        60.0, "How often the upstream is asked for message batches whose results nobody reads.", at_least=0.1
+    )
     prices: Mapping[str, Mapping[str, str]] | None = _setting(
         None,
         "Your own prices, by model (`*` stands for anything): dollars per million tokens for `input`, "

@@ -13,6 +13,7 @@ import structlog
 
 from ferryman.clock import SystemClock
 from ferryman.control.app import Gate, create_app
+from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.prices import Prices, keep_told
@@ -68,6 +69,7 @@ async def work(child: Child) -> None:
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
+    tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     reports = Spend(store.read, lambda: prices.catalog)
     app = create_app([*processes.routes(), *reports.routes()], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)

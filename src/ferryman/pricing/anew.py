@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ferryman.model import Cost, Entry
+from ferryman.model import SETTLEMENT, Cost, Entry
 from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
-
 
 def priced_anew(entry: Entry, catalog: Catalog) -> Cost | None:
     """The cost of `entry` at the prices of the time when it began, `None` if it has no usage.
@@ -16,6 +15,8 @@ def priced_anew(entry: Entry, catalog: Catalog) -> Cost | None:
     usage, cost = entry.usage, entry.cost
     if usage is None:
         return None
+    if entry.method == SETTLEMENT:
+        return cost  # its usage is the sum of many answers, each with a tier of its own
     if cost is None:
         terms = Terms(entry.started_at, estimated=not entry.usage_complete)
     else:

@@ -1,10 +1,9 @@
 """One request and its answer, from the head that a client sent to the record of what it came to.
 
 Read from top to bottom: that is the order in which things happen. An exchange has one entry
-(`begin`) and one exit (`settle`), and whatever ends it goes through the exit once.
-
-There is no task per request: the client's connection and the upstream's call the methods below as
-bytes arrive. Nothing here waits; what must (a new connection) calls back.
+(`begin`) and one exit (`settle`), and whatever ends it goes through the exit once. There is no task per
+request: the client's connection and the upstream's call the methods below as bytes arrive. Nothing here
+waits; what must (a new connection) calls back.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from ferryman.model import NO_CALL, Call, Cost, Ended, Principal
 from ferryman.relay import forward, read
 from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import authenticate
+from ferryman.relay.batch import batch_meter, edit_answer
 from ferryman.relay.charge import charge
 from ferryman.relay.line import Line
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter, meter_for
@@ -61,12 +61,11 @@ class Exchange:
         self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
-        self.route = NO_ROUTE
+        self.route, self.call = NO_ROUTE, NO_CALL
         self.principal: Principal | None = None
         self.refusal: RelayError | None = None
         self.body: Body = b""
         self.body_bytes = self.body_limit = self.held_bytes = self.response_bytes = self.attempts = 0
-        self.call = NO_CALL
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
@@ -206,11 +205,10 @@ class Exchange:
         self.attempts += 1
         if self.route.metered:
             self.meter = NOT_BEGUN  # from here on the upstream may charge for it
-        bodiless = self.request.method == b"HEAD"
         if self.streaming:
-            self._begin_streaming(connection, bodiless=bodiless)
+            self._begin_streaming(connection, bodiless=self.request.method == b"HEAD")
         else:
-            connection.send(self.head, self.body, self, bodiless=bodiless)
+            connection.send(self.head, self.body, self, bodiless=self.request.method == b"HEAD")
         if self.client_blocked:
             connection.pause_reading()
         self.sent_at = self.line.clock.monotonic()
@@ -253,20 +251,23 @@ class Exchange:
         if end:
             self.upstream = None
             self.line.leave(self)
-        if end or self.meter.over:
-            self.settle(Ended.DONE)
-        if self.held_answer is not None and self.response_head is not None:
+        if self.held_answer is not None:
             self.held_answer += data
             if self.meter.holds and not end:
                 return
+            if self.route.batch and not edit_answer(self, self.held_answer, end=end):
+                return
             data, self.held_answer = bytes(self.held_answer), None
+        if end or self.meter.over:
+            self.settle(Ended.DONE)
+        if not self.answered and self.response_head is not None:
             self._begin_answer(self.response_head)
         self.client.write(data, end=end)
 
     def _start_answer(self, head: ResponseHead, now: float) -> None:
-        self.answered_at = now
-        self.response_head = head
-        self.status = head.status
+        self.answered_at, self.response_head, self.status = now, head, head.status
+        if self.route.batch:
+            self.meter = batch_meter(self, head, self.meter)
         self._let_go()
         if self.route.metered:
             self.meter = meter_for(head, partial(self.line.recorder.seen, self.id))
@@ -395,6 +396,5 @@ class Exchange:
             line = self.line
             usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
             self.line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
-        except Exception:
-            # Whatever it is, the client must not wait for ever because of it.
+        except Exception:  # whatever it is, the client must not wait for ever because of it
             log.exception("record lost", id=self.id)

@@ -60,13 +60,14 @@ def worth_finishing(route: Route, call: Call, limits: LineLimits, *, draining: i
     answer only the end tells the usage. `on_disconnect` changes either.
 
     Args:
-        route: where the request goes; only what is metered is worth it.
+        route: where the request goes; worth it is what is metered, and the id of a new batch, without which
+            nobody can tell later what it has cost.
         call: what it asks for.
         limits: the bounds.
         draining: exchanges that go on without their clients already.
         whole: all of the request has come.
     """
-    if not (route.metered and whole) or draining >= limits.drains:
+    if not ((route.metered or route.batch == "create") and whole) or draining >= limits.drains:
         return False
     if limits.on_disconnect == "auto":
         return call.stream is not True

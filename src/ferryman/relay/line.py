@@ -20,6 +20,7 @@ from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
 
 if TYPE_CHECKING:
+    from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
 
 log = structlog.get_logger("ferryman.relay")
@@ -36,6 +37,7 @@ class Line:
         clock: the time.
         recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
+        base_of: tells from the same under which URL the client has called us.
         catalog: the prices in force.
         unpriced: tells of models that are not in it.
         ids: makes the id of each exchange.
@@ -57,6 +59,7 @@ class Line:
         clock: Clock,
         recorder: Recorder,
         client_address: AddressOf,
+        base_of: BaseOf,
         catalog: Catalog,
     ) -> None:
         self.auth = auth
@@ -66,6 +69,7 @@ class Line:
         self.clock = clock
         self.recorder = recorder
         self.client_address = client_address
+        self.base_of = base_of
         self.catalog = catalog
         self.unpriced = Unpriced()
         self.ids = Ids()

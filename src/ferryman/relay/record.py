@@ -16,6 +16,7 @@ from ferryman.errors import (
 )
 from ferryman.model import Cost, Ended, Principal, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints
+from ferryman.relay.batch import with_batch
 from ferryman.relay.route import shown
 from ferryman.relay.values import Attribution
 from ferryman.wire.names import REQUEST_ID
@@ -174,4 +175,5 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
         None if head is None else int((exchange.answered_at - exchange.started) * 1e6) / 1e6,
         int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
     )
-    return b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])
+    record = b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])
+    return with_batch(record, exchange.meter, ended) if exchange.route.batch else record

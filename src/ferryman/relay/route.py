@@ -33,7 +33,8 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
 _IDENTITY = frozenset({b"identity"})
-_RESULTS = re.compile(rb"/v1/messages/batches/[^/]+/results")
+_BATCHES = b"/v1/messages/batches"
+_RESULTS = re.compile(rb"/v1/messages/batches/([^/]+)/results/?")
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})", re.IGNORECASE)
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"(http|https)://([^/?#]+)", re.IGNORECASE)
@@ -94,11 +95,28 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             return route._replace(reads_call=True, whole=True, metered=True, codings=DECODABLE)
         if plain == b"/v1/messages/count_tokens":
             return route._replace(reads_call=True, whole=True)
-        if plain == b"/v1/messages/batches":
-            return route._replace(whole=True)
-    elif _RESULTS.fullmatch(plain):
-        return route._replace(codings=_IDENTITY)
+    if plain.startswith(_BATCHES) and plain[len(_BATCHES) :][:1] in {b"", b"/"}:
+        return _batch_route(route, plain, method)
     return route
+
+
+def _batch_route(route: Route, plain: bytes, method: bytes) -> Route:
+    """The route of a request about batches: its answer is read, or edited, and so it has no coding."""
+    if method == b"HEAD":
+        return route
+    what = "other"
+    if method == b"POST" and plain.rstrip(b"/") == _BATCHES:
+        what = "create"
+    elif method == b"GET" and _RESULTS.fullmatch(plain):
+        what = "results"
+    return route._replace(whole=what == "create", codings=_IDENTITY, batch=what)
+
+
+def batch_id_of(target: bytes) -> str:
+    """The id of the batch whose results are at `target`; empty if they are not."""
+    path = target.partition(b"?")[0]
+    found = _RESULTS.fullmatch(unquote_to_bytes(path) if b"%" in path else path)
+    return "" if found is None else found[1].decode("utf-8", "replace")
 
 
 def _agrees(absolute: re.Match[bytes], request: Request) -> bool:

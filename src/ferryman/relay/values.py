@@ -49,6 +49,7 @@ class Route(NamedTuple):
         metered: the answer carries `usage` that is paid for.
         codings: the content codings that the answer may have, `None` for those that the client names.
         control: the control plane answers, not the upstream.
+        batch: what it does with message batches: `create`, `results`, or `other`; empty elsewhere.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Route(NamedTuple):
     metered: bool = False
     codings: frozenset[bytes] | None = None
     control: bool = False
+    batch: str = ""
 
 
 NO_ROUTE = Route("", b"")

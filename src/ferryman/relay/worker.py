@@ -23,7 +23,7 @@ from ferryman.model import Ended
 from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.messages import PRICES, Snapshot
-from ferryman.relay import attribute, authenticate, meter, prepare, respond
+from ferryman.relay import attribute, authenticate, batch, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.forward import shutting_down
@@ -44,7 +44,7 @@ SWEEP_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 """How long clients have, when all time is up, to take what was written for them."""
 
-REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | attribute.WATCHED | {CODING}
+REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | attribute.WATCHED | batch.WATCHED | {CODING}
 RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
 """The headers that some step looks at; all others are passed on unseen."""
 
@@ -219,6 +219,9 @@ def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
         clock=clock,
         recorder=recorder,
         client_address=address_reader(settings.trusted),
+        base_of=batch.base_reader(
+            settings.public_url, settings.trusted, over_tls=settings.tls_cert_file is not None
+        ),
         catalog=catalog_of(settings),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from ferryman.errors import StoreError, StoreUnavailable
+from ferryman.store.batches import OPEN, batches
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MILLISECOND, first_place
 from ferryman.store.rows import microseconds
@@ -23,6 +24,8 @@ MAX_STEP = 1_000
 
 def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP) -> int:
     """Delete the oldest entries that started before `moment`, with their tags; their sums stay.
+
+    Batches of that time that are not open go too.
 
     Returns:
         How many were deleted; less than `at_most` when none are left.
@@ -40,7 +43,12 @@ def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP
         .order_by(entries.c.place)
         .limit(min(at_most, MAX_STEP))
     )
+    made, status = batches.c.created_at_microseconds, batches.c.status
+    over = (
+        select(batches.c.id).where(made < microseconds(moment), status != OPEN).limit(min(at_most, MAX_STEP))
+    )
     with translated(), engines.write.begin() as connection:
+        connection.execute(delete(batches).where(batches.c.id.in_(over)))
         return connection.execute(delete(entries).where(entries.c.place.in_(old))).rowcount
 
 

@@ -20,12 +20,13 @@ from sqlalchemy import Connection, select
 
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
-from ferryman.model import Entry
+from ferryman.model import BatchResults, Entry
 from ferryman.store import schema
+from ferryman.store.batches import BatchRow, row_of_record, settled, taken
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
-from ferryman.store.rows import Row, id_of, microseconds, moment, row_of, tags_of
+from ferryman.store.rows import Row, id_of, microseconds, moment, tags_of
 from ferryman.store.statements import Database, postgres, sqlite
 
 MAX_BATCH = 4_000
@@ -69,7 +70,7 @@ class Writer:
 
     def insert_entries(self, entries: Iterable[Entry], *checkpoints: Checkpoint) -> int:
         """`insert` for entries that are not rows yet."""
-        return self.insert((row_of(encode(entry)) for entry in entries), *checkpoints)
+        return self.insert((row_of_record(encode(entry)) for entry in entries), *checkpoints)
 
     def insert(self, rows: Iterable[Row], *checkpoints: Checkpoint) -> int:
         """Insert what is new of `rows`, in transactions of `MAX_BATCH`, the checkpoints with the last.
@@ -98,6 +99,35 @@ class Writer:
             batch = following
 
     def _write(self, connection: Connection, batch: list[Row], checkpoints: Sequence[Checkpoint]) -> int:
+        entries = [row.entry for row in batch if type(row) is BatchRow]
+        if entries:
+            batch = batch + taken(connection, entries)
+        inserted = self._insert_new(connection, batch)
+        for checkpoint in checkpoints:
+            values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))
+            connection.exec_driver_sql(self._database.checkpoint, values)
+        return inserted
+
+    def settle(self, results: BatchResults, at: datetime) -> None:
+        """Charge a batch to whoever has created it, unless that was done before.
+
+        Args:
+            results: all of them.
+            at: when they were read.
+
+        Raises:
+            StoreUnavailable: the database is away; nothing was done.
+        """
+        with self._lock, translated():
+            try:
+                with self._engines.write.begin() as connection:
+                    self._insert_new(connection, settled(connection, results, at))
+            except BaseException:
+                self._groups.forget()
+                raise
+
+    def _insert_new(self, connection: Connection, batch: list[Row]) -> int:
+        """Insert what is new, with its sums; how many that were."""
         database = self._database
         rows = dict(zip(map(id_of, batch), batch, strict=True))
         new = self._insert(connection, list(rows.values())) if rows else []
@@ -109,9 +139,6 @@ class Writer:
                 tags = sorted((tag, row[0]) for row in new for tag in tags_of(row))
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
-        for checkpoint in checkpoints:
-            values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))
-            connection.exec_driver_sql(database.checkpoint, values)
         return len(new)
 
     def _insert(self, connection: Connection, rows: list[Row]) -> list[Row]:

@@ -47,7 +47,11 @@ CHARGES = frozenset({*END_USERS, *TAGS, *SPEND_LOGS_METADATA})
 FORWARDED_FOR = b"x-forwarded-for"
 """Where each proxy notes whom it was called by."""
 
-FORWARDED = frozenset({FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"forwarded"})
+FORWARDED_HOST = b"x-forwarded-host"
+FORWARDED_PROTO = b"x-forwarded-proto"
+"""How a client has called the proxy in front of us."""
+
+FORWARDED = frozenset({FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, b"x-real-ip", b"forwarded"})
 """What a proxy in front of us tells us about the client and its connection."""
 
 CLIENT_ADDRESS = b"x-ferryman-client-address"
