@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from ferryman.model import BatchResults, BatchShare, Cost, CostPart, Entry, NewBatch, Usage
-from ferryman.store.batches import METHOD, Due, batches
+from ferryman.model import SETTLEMENT, BatchResults, BatchShare, Cost, CostPart, Entry, NewBatch, Usage
+from ferryman.store.batches import Due, batches
 from ferryman.store.read import Filter
 from ferryman.store.store import Store
 from tests.support.postgres import Server
@@ -68,7 +68,7 @@ def read(number: int, found: BatchResults | None = None) -> Entry:
 
 
 def settlements(store: Store) -> list[Entry]:
-    return [one for one in store.read.page(Filter(), limit=100)[0] if one.method == METHOD]
+    return [one for one in store.read.page(Filter(), limit=100)[0] if one.method == SETTLEMENT]
 
 
 def row(store: Store) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from ferryman.model import SETTLEMENT, Cost, Entry
 from ferryman.pricing.catalog import Catalog
 from ferryman.pricing.cost import Terms, cost_of
 
+
 def priced_anew(entry: Entry, catalog: Catalog) -> Cost | None:
     """The cost of `entry` at the prices of the time when it began, `None` if it has no usage.
 
