@@ -22,6 +22,7 @@ TOKEN_CLASSES = (
     "cache_creation",
 )
 _CREDENTIALS = frozenset({"authorization", "x-api-key"})
+_OURS = ("x-ferryman-", "x-litellm-response-cost")
 _HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 _METERED = "/v1/messages"
 _READ = frozenset({_METERED, "/v1/messages/count_tokens"})
@@ -125,7 +126,7 @@ def check(crossing: Crossing) -> None:
     assert received.body == recorded.response_body
     assert received.status == recorded.status
     upstream = [(name.decode().lower(), value.decode()) for name, value in recorded.response_headers]
-    passed = [pair for pair in headers_of(received, without=_HOP) if not pair[0].startswith("x-ferryman-")]
+    passed = [pair for pair in headers_of(received, without=_HOP) if not pair[0].startswith(_OURS)]
     assert passed == [pair for pair in upstream if pair[0] not in _HOP]
     assert received.values("x-ferryman-mutations") == [", ".join(mutations) or "none"]
     check_entry(crossing)
