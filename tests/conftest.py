@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ import pytest
 from hypothesis import settings
 
 from ferryman.settings import Settings
+from ferryman.store.store import Store
 from tests.support.edge import Script, Upstream, answering
 from tests.support.gateway import Gateway, HeldClock
 from tests.support.postgres import Server
+from tests.support.stores import opened, sqlite_url
 
 T = TypeVar("T")
 
@@ -81,6 +83,23 @@ def clock() -> HeldClock:
 def server() -> Iterator[Server]:
     """A PostgreSQL for all tests that need one."""
     with Server() as one:
+        yield one
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    server: Server = request.getfixturevalue("server")
+    return server.database()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """The store of `url`, with its tables."""
+    with closing(opened(url)) as one:
+        one.migrate()
         yield one
 
 

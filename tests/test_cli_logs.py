@@ -29,21 +29,6 @@ from tests.test_cli import Process
 Start = Callable[..., Process]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    server: Server = request.getfixturevalue("server")
-    return server.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with closing(opened(url)) as one:
-        one.migrate()
-        yield one
-
-
 @pytest.fixture
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
     with ExitStack() as stack:

@@ -18,19 +18,10 @@ from ferryman.cli.spend import DIMENSIONS
 from ferryman.model import Entry, Usage
 from ferryman.store.read import Filter
 from ferryman.store.store import Store
-from tests.support.postgres import Server
 from tests.support.stores import opened, sqlite_url
 from tests.test_store_reprice import priced
 
 Run = tuple[int, str, str]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    server: Server = request.getfixturevalue("server")
-    return server.database()
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,20 +12,7 @@ from ferryman.store.follow import LONG_EVERY, OVERLAP, Follower, newest
 from ferryman.store.read import MAX_PAGE, Ending, Filter
 from ferryman.store.store import Store
 from tests.support.gateway import HeldClock
-from tests.support.postgres import Server
-from tests.support.stores import NOON, entry, opened, sqlite_url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = sqlite_url(tmp_path)
-    else:
-        server: Server = request.getfixturevalue("server")
-        url = server.database()
-    with closing(opened(url)) as one:
-        one.migrate()
-        yield one
+from tests.support.stores import NOON, entry
 
 
 @pytest.fixture

@@ -30,18 +30,6 @@ from tests.support.stores import NOON, entry, opened, sqlite_url
 Get = Callable[..., httpx.Response]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = sqlite_url(tmp_path)
-    else:
-        server: Server = request.getfixturevalue("server")
-        url = server.database()
-    with closing(opened(url)) as one:
-        one.migrate()
-        yield one
-
-
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Store]:
     """A store where it does not matter which."""

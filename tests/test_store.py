@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -35,25 +33,9 @@ from ferryman.store.rows import row_of
 from ferryman.store.schema import COLUMNS, MEASURES, REVISION, VERSION_TABLE, metadata
 from ferryman.store.store import Store
 from ferryman.store.write import Checkpoint
-from tests.support.postgres import Server
-from tests.support.stores import NOON, entry, opened, sqlite_url
+from tests.support.stores import NOON, entry, opened
 
 DAYS = (date(2000, 1, 1), date(2100, 1, 1))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    server: Server = request.getfixturevalue("server")
-    return server.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with closing(opened(url)) as one:
-        one.migrate()
-        yield one
 
 
 def checkpoint(sequence: int) -> Checkpoint:

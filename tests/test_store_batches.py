@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import select
 
 from ferryman.model import SETTLEMENT, BatchResults, BatchShare, Cost, CostPart, Entry, NewBatch, Usage
 from ferryman.store.batches import Due, batches
 from ferryman.store.read import Filter
 from ferryman.store.store import Store
-from tests.support.postgres import Server
-from tests.support.stores import NOON, entry, opened, sqlite_url
+from tests.support.stores import NOON, entry
 
 DAYS = (date(2026, 10, 1), date(2026, 12, 31))
 CREATOR = {
@@ -27,21 +22,6 @@ CREATOR = {
     "agent_id": "a-1",
     "credential": "bearer",
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    server: Server = request.getfixturevalue("server")
-    return server.database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with closing(opened(url)) as one:
-        one.migrate()
-        yield one
 
 
 def created(number: int = 1, **changes: Any) -> Entry:
