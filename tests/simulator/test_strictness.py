@@ -267,7 +267,7 @@ def test_encoded_body_is_decoded(client: Client, encoding: str, pack: Any) -> No
     [
         ("br", b"{}", "request_body_encoding_unsupported"),
         ("gzip", b"{}", "request_body_encoding_invalid"),
-        ("gzip", gzip.compress(b"{}")[:-4], "request_body_encoding_invalid"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-4], "request_body_encoding_invalid"),
     ],
 )
 def test_badly_encoded_body_is_refused(client: Client, encoding: str, content: bytes, code: str) -> None:
