@@ -7,8 +7,8 @@ import ipaddress
 import pytest
 from hypothesis import given, strategies
 
+from ferryman.hosts import TrustedProxies, trusted_proxies
 from ferryman.relay.address import MAX_HEADER_BYTES, MAX_HOPS, address_in, client_address
-from ferryman.settings import TrustedProxies, trusted_proxies
 from tests.conftest import Bench
 from tests.support.raw import RawClient, get
 

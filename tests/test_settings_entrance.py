@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ferryman.settings import TrustedProxies
+from ferryman.hosts import TrustedProxies
 from tests.test_settings import SECRET, read, refused
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_loopback(host: str) -> bool:
@@ -52,3 +55,38 @@ def _is_within(host: str, network: str) -> bool:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+class TrustedProxies(NamedTuple):
+    """Peers whose word on who the client is counts.
+
+    Attributes:
+        networks: of their addresses; one address is a network of its own.
+        unix: whoever connects to the Unix socket.
+    """
+
+    networks: tuple[Network, ...]
+    unix: bool
+
+
+def trusted_proxies(text: str) -> TrustedProxies:
+    """The proxies that `text` names, with commas between them.
+
+    Raises:
+        ValueError: with the first member that is no address, no network and not `unix`.
+    """
+    members = [member for part in text.split(",") if (member := part.strip())]
+    return TrustedProxies(
+        tuple(_network(member) for member in members if member != "unix"), unix="unix" in members
+    )
+
+
+def _network(text: str) -> Network:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(text) from error
+    mapped = network.network_address.ipv4_mapped if network.version == 6 else None
+    if mapped is not None and network.prefixlen >= 96:  # clients are known by their IPv4 address
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network

@@ -163,12 +163,17 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who is calling, as far as the `auth` in force tells.
 
     Attributes:
-        kind: `open` (anybody) or `passthrough` (the client's own Anthropic credential).
-        credential_kind: where the credential stood: `x-api-key`, `bearer`, `both` or `none`.
+        id: `open` (anybody), `passthrough` (the client's own Anthropic credential), or the id of a virtual
+            key.
+        credential_kind: where the credential stood: `x-api-key`, `bearer`, `both`, `none`, or
+            `ferryman-key` for a header of our own.
+        user_id, team_id: whose the key is.
     """
 
-    kind: str
+    id: str
     credential_kind: str
+    user_id: str | None = None
+    team_id: str | None = None
 
 
 class NewBatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -232,6 +237,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         id: a UUIDv7, also in the client's `x-ferryman-request-id`.
         started_at: when the head of the request had come.
         path: without the query.
+        principal: see `Principal.id`.
+        user_id, team_id: whose the virtual key is.
         client_address: the peer's, or the one that a trusted proxy names; `unix` for a Unix socket.
         session_id: Claude Code's.
         end_user: whom the caller acted for.
@@ -261,6 +268,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     path: str
     principal: str | None = None
     credential: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
     client_address: str | None = None
     session_id: str | None = None
     end_user: str | None = None

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from ferryman.errors import SettingsError
-from ferryman.hosts import is_loopback, is_name
-from ferryman.settings import Settings, env_names, rows, trusted_proxies, type_of, wanted
+from ferryman.hosts import is_loopback, is_name, trusted_proxies
+from ferryman.settings import Settings, env_names, rows, type_of, wanted
 from ferryman.settings_block import block, blocks
 from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
+from ferryman.hosts import TrustedProxies
 from ferryman.http1.fields import Fields
 from ferryman.http1.peer import UNIX
-from ferryman.settings import TrustedProxies
 from ferryman.wire.names import FORWARDED_FOR
 
 MAX_HOPS = 32

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from ferryman.errors import UpstreamInvalid
+from ferryman.hosts import TrustedProxies
 from ferryman.http1.client import Body, ResponseHead
 from ferryman.http1.fields import Fields, without
 from ferryman.http1.request import is_host
@@ -23,7 +24,6 @@ from ferryman.pricing.batch import Tally, held_nanousd
 from ferryman.relay.address import is_proxy
 from ferryman.relay.route import batch_id_of
 from ferryman.relay.values import Reading
-from ferryman.settings import TrustedProxies
 from ferryman.wire.batch import REFUSED, asked_in, batch_id_in, with_results_urls
 from ferryman.wire.names import CODING, FORWARDED_HOST, FORWARDED_PROTO
 from ferryman.wire.request import decoded

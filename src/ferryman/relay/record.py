@@ -61,6 +61,8 @@ class _Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     path: str
     principal: str | None = None
     credential: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
     client_address: str | None = None
     session_id: str | None = None
     end_user: str | None = None
@@ -133,8 +135,10 @@ def _caller(exchange: Exchange) -> bytes:
     caller = _Caller(
         method=exchange.request.method.decode(),
         path=exchange.route.path or shown(exchange.request.target),
-        principal=principal.kind if principal is not None else None,
+        principal=principal.id if principal is not None else None,
         credential=principal.credential_kind if principal is not None else None,
+        user_id=principal.user_id if principal is not None else None,
+        team_id=principal.team_id if principal is not None else None,
         client_address=exchange.line.client_address(exchange.client.peer, fields),
         session_id=charged.session_id,
         end_user=charged.end_user,

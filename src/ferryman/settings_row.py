@@ -1,0 +1,47 @@
+"""A row in the table of settings."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+
+def setting(  # noqa: PLR0913  # a row of a table has many columns
+    default: Any,  # noqa: ANN401  # of the field's own type, which the checker sees at the field
+    text: str,
+    *,
+    env: tuple[str, ...] = (),
+    secret: bool = False,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    flags: tuple[str, ...] = (),
+    many: bool = False,
+    credentials: bool = False,
+    example: str | None = None,
+) -> Any:  # noqa: ANN401  # as dataclasses.field
+    """A row of the table.
+
+    Args:
+        default: used when no source has a value.
+        text: one or two sentences of help.
+        env: further names in the environment, behind `FERRYMAN_<NAME>`.
+        secret: never shown.
+        at_least: lower bound of a number.
+        at_most: upper bound of a number.
+        flags: further names on the command line, beside `--<name>`.
+        many: a text with commas between its members, for which the file may have a list.
+        credentials: a URL that may hold a user name and a password, which are never shown.
+        example: of a block of `name: value` lines, on one line.
+    """
+    metadata = {
+        "help": text,
+        "env": env,
+        "secret": secret,
+        "at_least": at_least,
+        "at_most": at_most,
+        "flags": flags,
+        "many": many,
+        "credentials": credentials,
+        "example": example,
+    }
+    return field(default=default, metadata=metadata)
