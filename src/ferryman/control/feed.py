@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from ferryman.process.messages import (
     Part,
     Removed,
     Version,
+    Wanted,
     WorkerState,
     framed,
     read_message,
@@ -50,8 +51,10 @@ class FeedServer:
         states: of the workers that are connected, by their numbers.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, on_wanted: Callable[[Wanted], None] = lambda _: None) -> None:
+        """Listen to nobody yet; `on_wanted` hears of what calls wait for, and may not wait itself."""
         self.version = 0
+        self._on_wanted = on_wanted
         self.states: dict[int, WorkerState] = {}
         self.all_gone = asyncio.Event()
         self.all_gone.set()
@@ -128,10 +131,13 @@ class FeedServer:
             writer.close()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        state = None
+        state: WorkerState | None = None
         try:
-            while (state_now := await read_message(reader, WorkerState)) is not None:
-                state = state_now
+            while (message := await read_message(reader, WorkerState | Wanted)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
+                if isinstance(message, Wanted):
+                    self._on_wanted(message)
+                    continue
+                state = message
                 self.states[state.number] = state
         finally:
             # Its successor may be connected already, or itself anew.

@@ -92,7 +92,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     restarts: int
 
 
-class WorkerState(msgspec.Struct, frozen=True):
+class WorkerState(msgspec.Struct, frozen=True, tag="state"):
     """A worker as it sees itself.
 
     Attributes:
@@ -110,6 +110,19 @@ class WorkerState(msgspec.Struct, frozen=True):
     pool_open: int
     held_bytes: int
     snapshot_version: int
+
+
+class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
+    """What calls in a worker wait for.
+
+    Attributes:
+        scopes: ids of scopes that are not known, such as those of new sessions.
+        rows: of the table of counters: budgets whose window has begun, or of which this machine may not spend
+            enough; each with what is needed in nano-dollars.
+    """
+
+    scopes: list[str]
+    rows: dict[int, int]
 
 
 class Part(msgspec.Struct, frozen=True, tag="part"):

@@ -18,6 +18,7 @@ from ferryman.process.messages import (
     Removed,
     Snapshot,
     Version,
+    Wanted,
     WorkerState,
     framed,
     read_message,
@@ -33,6 +34,9 @@ RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 1.0
 """Between two attempts to connect, from the first to the last: it is on this machine and costs little."""
 
+
+MAX_ASKED_BYTES = 1 << 20
+"""What the control plane has not read of our questions; beyond it none is added, since it hangs."""
 
 _GONE = object()
 """Stands for a part that is no more."""
@@ -74,9 +78,16 @@ class Feed:
         self._on_snapshot = on_snapshot
         self._wait_seconds = RETRY_SECONDS
         self._tasks = TaskOwner("feed")
+        self._writer: asyncio.StreamWriter | None = None
 
     def __repr__(self) -> str:
         return f"<Feed at version {self.snapshot.version if self.snapshot is not None else 0}>"
+
+    def ask(self, scopes: list[str], rows: dict[int, int]) -> None:
+        """Tell the control plane what calls wait for; without it nobody hears it, and they wait in vain."""
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() < MAX_ASKED_BYTES:
+            writer.write(framed(Wanted(scopes, rows)))
 
     def start(self) -> None:
         """Connect, and go on connecting."""
@@ -107,9 +118,11 @@ class Feed:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reports = TaskOwner("feed.reports")
         reports.spawn(self._report(writer), "reports")
+        self._writer = writer
         try:
             await self._take(reader, writer)
         finally:
+            self._writer = None
             await reports.close()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
