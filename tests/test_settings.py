@@ -285,17 +285,21 @@ def test_any_file_is_read_or_refused(content: str | bytes, tmp_path: Path) -> No
 KEY = {"ANTHROPIC_API_KEY": "key"}
 
 
-@pytest.mark.parametrize("environ", [{}, KEY], ids=["passthrough", "open"])
+@pytest.mark.parametrize("environ", [{}, KEY], ids=["no-key", "key"])
 @pytest.mark.parametrize("source", ["FERRYMAN_MASTER_KEY", "LITELLM_MASTER_KEY", "file"])
-def test_master_key_changes_nothing_for_relaying(
+def test_with_a_master_key_callers_need_virtual_keys(
     source: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    auth = read(tmp_path, environ=environ).settings.effective_auth
     if source == "file":
         settings = read(tmp_path, file=f"master_key: {SECRET}", environ=environ).settings
     else:
         settings = read(tmp_path, environ={source: SECRET} | environ).settings
-    assert (settings.master_key, settings.effective_auth) == (SECRET, auth)
+    assert (settings.master_key, settings.effective_auth) == (SECRET, "keys")
+
+
+def test_an_auth_that_is_set_counts_more_than_a_master_key(tmp_path: Path) -> None:
+    settings = read(tmp_path, file=f"master_key: {SECRET}\nauth: open", environ=KEY).settings
+    assert settings.effective_auth == "open"
 
 
 def test_admin_port_is_another_than_that_of_the_clients(tmp_path: Path) -> None:

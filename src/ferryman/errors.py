@@ -10,11 +10,14 @@
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── Unauthorized               401     authentication_error    no
+        ├── PermissionDenied           403     permission_error        no
         ├── NotFound                   404     not_found_error         no
         ├── MethodNotAllowed           405     invalid_request_error   no
         ├── RequestTimeout             408     invalid_request_error   yes
         ├── BodyTooLarge               413     request_too_large       no
         ├── ExpectationFailed          417     invalid_request_error   no
+        ├── RateLimited                429     rate_limit_error        yes, after `retry-after`
+        ├── BudgetReached              429     billing_error           no
         ├── HeadTooLarge               431     invalid_request_error   no
         ├── VersionNotSupported        505     invalid_request_error   no
         ├── UpstreamUnreachable        502     api_error               yes
@@ -74,6 +77,8 @@ class RelayError(FerrymanError):
         retry: what the client is told in `x-should-retry`; `None` leaves the header out,
             so that the client's own rule for the status holds.
         retry_after_seconds: whole seconds for `retry-after`, `None` for no such header.
+        error_code: Anthropic's `error.details.error_code`, `None` for none.
+        headers: further ones of the answer.
         message: what failed, the value in question, and what to do.
     """
 
@@ -81,6 +86,8 @@ class RelayError(FerrymanError):
     error_type = "api_error"
     retry: bool | None = False
     retry_after_seconds: int | None = None
+    error_code: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -95,14 +102,21 @@ class InvalidRequest(RelayError):
 
 
 class Unauthorized(RelayError):
-    """Ferryman's own path, and no master key, or another one."""
+    """A key is needed, and there is none, or one that is not known, is blocked or has expired."""
 
     status = 401
     error_type = "authentication_error"
 
 
+class PermissionDenied(RelayError):
+    """The key is known, and this is not for it."""
+
+    status = 403
+    error_type = "permission_error"
+
+
 class NotFound(RelayError):
-    """No such path here."""
+    """No such path here, or no such model or file for this key."""
 
     status = 404
     error_type = "not_found_error"
@@ -135,6 +149,38 @@ class ExpectationFailed(RelayError):
 
     status = 417
     error_type = "invalid_request_error"
+
+
+class RateLimited(RelayError):
+    """More requests or tokens than a limit allows; `None` seconds where it never has room for so much."""
+
+    status = 429
+    error_type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after_seconds: int | None) -> None:
+        super().__init__(message)
+        self.retry = False if retry_after_seconds is None else None
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BudgetReached(RelayError):
+    """A budget does not allow the call. Asking again costs a client minutes: it is told not to."""
+
+    status = 429
+    error_type = "billing_error"
+
+    def __init__(
+        self,
+        message: str,
+        retry_after_seconds: int | None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        error_code: str | None = "enforced_spend_limit_reached",
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.headers = headers
+        self.error_code = error_code
 
 
 class HeadTooLarge(RelayError):
@@ -199,13 +245,10 @@ _ENCODER = msgspec.json.Encoder()
 
 def error_body(error: RelayError, request_id: str) -> bytes:
     """The JSON body in which a client is told of `error`, as Anthropic writes it."""
-    return _ENCODER.encode(
-        {
-            "type": "error",
-            "error": {"type": error.error_type, "message": error.message},
-            "request_id": request_id,
-        }
-    )
+    told: dict[str, object] = {"type": error.error_type, "message": error.message}
+    if error.error_code is not None:
+        told["details"] = {"error_code": error.error_code}
+    return _ENCODER.encode({"type": "error", "error": told, "request_id": request_id})
 
 
 def error_headers(error: RelayError) -> list[tuple[bytes, bytes]]:
@@ -217,4 +260,5 @@ def error_headers(error: RelayError) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    headers += error.headers
     return headers

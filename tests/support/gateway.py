@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import uvloop
 
 from ferryman.clock import SystemClock
+from ferryman.limits.admission import Admission
+from ferryman.limits.spec import DEFAULTS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
 from ferryman.model import Entry
+from ferryman.process.messages import Snapshot
+from ferryman.relay.keyring import keyring_part
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
 
 DEADLINE_SECONDS = 10.0
+NO_DEFAULTS = Defaults()
 
 T = TypeVar("T")
 
@@ -46,6 +51,7 @@ class Gateway:
         clock: HeldClock | None = None,
         loop: str = "asyncio",
         control_socket: str | None = None,
+        counters: Admission | None = None,
     ) -> None:
         self.entries: list[Entry] = []
         self.keeps: Callable[[Entry], Entry] = lambda entry: entry
@@ -54,7 +60,11 @@ class Gateway:
         self._started = threading.Event()
         self._loop = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
         self.worker = Worker(
-            settings, record=self._record, clock=clock or SystemClock(), control_socket=control_socket
+            settings,
+            record=self._record,
+            clock=clock or SystemClock(),
+            control_socket=control_socket,
+            counters=counters,
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
@@ -96,6 +106,22 @@ class Gateway:
             return work()
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(DEADLINE_SECONDS)
+
+    def tell(
+        self, keys: Iterable[KeySpec] = (), scopes: Iterable[Scope] = (), defaults: Defaults = NO_DEFAULTS
+    ) -> None:
+        """Have the worker take a snapshot with these, as the control plane would tell it."""
+        told: dict[str, list[KeySpec] | list[Scope]] = {}
+        for key in keys:
+            told.setdefault(part_of_key(key.token), []).append(key)  # type: ignore[arg-type]  # a part has one kind
+        for scope in scopes:
+            told.setdefault(part_of_scope(scope.id), []).append(scope)  # type: ignore[arg-type]
+        parts: dict[str, Any] = {
+            name: keyring_part(name, msgspec.Raw(msgspec.json.encode(members)))
+            for name, members in told.items()
+        }
+        version = self.worker.keyring.version + 1
+        self.run(lambda: self.worker.take(Snapshot(version, parts | {DEFAULTS: defaults})))
 
     def pass_time(self, seconds: float) -> None:
         """Move the held clock and let time-outs be looked at."""

@@ -75,7 +75,11 @@ def announce(settings: Settings, port: int) -> None:
     """Say where we listen, and what a client has to set."""
     url = listener_url(settings, port)
     auth = settings.effective_auth
-    who = "anybody may call, with the server's key" if auth == "open" else "callers bring their own key"
+    who = {
+        "keys": "callers need a virtual key",
+        "open": "anybody may call, with the server's key",
+        "passthrough": "callers bring their own key",
+    }[auth]
     log.info(
         "ready",
         version=__version__,
@@ -85,10 +89,8 @@ def announce(settings: Settings, port: int) -> None:
         clients_set=what_clients_set(settings, url),
         workers=settings.workers,
     )
-    if settings.master_key is not None:
-        log.info(
-            "master key set", guards="Ferryman's own paths", relaying=f"goes by `auth: {auth}` as before"
-        )
+    if settings.master_key is not None and auth != "keys":
+        log.info("master key set", guards="Ferryman's own paths", relaying=f"goes by `auth: {auth}`")
 
 
 def what_clients_set(settings: Settings, url: str) -> str:

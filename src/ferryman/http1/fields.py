@@ -45,8 +45,8 @@ class Fields(msgspec.Struct, gc=False):
         found: the value of each watched or dropped header, by its name in lower case; the last if
             it is repeated.
         repeated: names of those that stand more than once.
-        memo, second_memo, third_memo: what three readers of these lines want to find again when a client
-            repeats its head.
+        memo, second_memo, third_memo, caller_memo: what four readers of these lines want to find again
+            when a client repeats its head.
     """
 
     block: bytes
@@ -56,6 +56,7 @@ class Fields(msgspec.Struct, gc=False):
     memo: object = None
     second_memo: object = None
     third_memo: object = None
+    caller_memo: object = None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of the watched header `name`, in order."""

@@ -101,6 +101,11 @@ def attribute(fields: Fields, call: Call) -> Attribution:
     )
 
 
+def with_tags(charged: Attribution, tags: list[str]) -> Attribution:
+    """`charged` with the `tags` of a key before its own."""
+    return msgspec.structs.replace(charged, tags=list(dict.fromkeys([*tags, *(charged.tags or ())])))
+
+
 def hints(fields: Fields) -> Attribution:
     """What Claude Code's headers alone tell, for a request that was refused before it was read."""
     if HINTS.isdisjoint(fields.found):

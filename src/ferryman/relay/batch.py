@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
@@ -24,7 +24,7 @@ from ferryman.pricing.batch import Tally, held_nanousd
 from ferryman.relay.address import is_proxy
 from ferryman.relay.route import batch_id_of
 from ferryman.relay.values import Reading
-from ferryman.wire.batch import REFUSED, asked_in, batch_id_in, with_results_urls
+from ferryman.wire.batch import REFUSED, Asked, asked_in, batch_id_in, with_results_urls
 from ferryman.wire.names import CODING, FORWARDED_HOST, FORWARDED_PROTO
 from ferryman.wire.request import decoded
 
@@ -130,8 +130,38 @@ class ResultsMeter:
         return self._tally.results()
 
 
+class BatchCall(NamedTuple):
+    """The creation of a batch.
+
+    Attributes:
+        new: the batch, without an id yet.
+        asked: what its requests ask for, `None` where the body cannot be read.
+    """
+
+    new: NewBatch
+    asked: Asked | None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all models that are asked for, as far as that can be read."""
+        return self.asked.names if self.asked is not None else frozenset()
+
+
+def batch_call(exchange: Exchange) -> BatchCall:
+    """The batch that `exchange`, whose body is whole, is to create."""
+    body: Body | None = exchange.body
+    if (packed := exchange.request.fields.found.get(CODING)) is not None:
+        body = decoded(exchange.body, packed, MAX_DECODED_BODY_BYTES)
+    asked = asked_in(body) if body is not None else None  # what was cut cannot be read
+    if body is None or asked is None:
+        return BatchCall(NewBatch(""), None)
+    at = datetime.fromtimestamp(exchange.started_at, UTC)
+    hold = held_nanousd(asked, len(body), at, exchange.line.catalog)
+    return BatchCall(NewBatch("", asked.requests, asked.models, hold), asked)
+
+
 def batch_meter(exchange: Exchange, head: ResponseHead, otherwise: Meter) -> Meter:
-    """The meter for an answer about batches; called before the request's body is forgotten.
+    """The meter for an answer about batches.
 
     Args:
         exchange: on a route about batches.
@@ -147,16 +177,7 @@ def batch_meter(exchange: Exchange, head: ResponseHead, otherwise: Meter) -> Met
         if head.status != 200 or not batch_id or coding != b"identity":
             return otherwise
         return ResultsMeter(Tally(batch_id, line.catalog, at))
-    if exchange.route.batch != "create":
-        return ShownMeter(None)
-    text: Body | None = exchange.body
-    if (packed := exchange.request.fields.found.get(CODING)) is not None:
-        text = decoded(exchange.body, packed, MAX_DECODED_BODY_BYTES)
-    asked = asked_in(text) if text is not None else None  # what was cut cannot be read
-    if text is None or asked is None:
-        return ShownMeter(NewBatch(""))
-    hold = held_nanousd(asked, len(text), at, line.catalog)
-    return ShownMeter(NewBatch("", asked.requests, asked.models, hold))
+    return ShownMeter(exchange.batch.new if exchange.batch is not None else None)
 
 
 def edit_answer(exchange: Exchange, held: bytearray, *, end: bool) -> bool:
@@ -205,10 +226,16 @@ def _base(exchange: Exchange) -> str:
     return base + ("/anthropic" if exchange.route.path.startswith("/anthropic/") else "")
 
 
+def created_by(meter: Meter) -> NewBatch | None:
+    """The batch that an exchange has created, `None` if it has not, or nobody has told its id."""
+    batch = meter.batch if isinstance(meter, ShownMeter) else None
+    return batch if batch is not None and batch.id else None
+
+
 def with_batch(record: bytes, meter: Meter, ended: Ended) -> bytes:
     """The JSON of an `Entry`, with what its exchange tells of a batch."""
-    if isinstance(meter, ShownMeter) and meter.batch is not None and meter.batch.id:
-        return b'%b,"batch":%b}' % (record[:-1], msgspec.json.encode(meter.batch))
+    if (batch := created_by(meter)) is not None:
+        return b'%b,"batch":%b}' % (record[:-1], msgspec.json.encode(batch))
     if isinstance(meter, ResultsMeter) and ended is Ended.DONE and (results := meter.results()) is not None:
         return b'%b,"settles":%b}' % (record[:-1], msgspec.json.encode(results))
     return record

@@ -1,9 +1,8 @@
 """One request and its answer, from the head that a client sent to the record of what it came to.
 
-Read from top to bottom: that is the order in which things happen. An exchange has one entry
-(`begin`) and one exit (`settle`), and whatever ends it goes through the exit once. There is no task per
-request: the client's connection and the upstream's call the methods below as bytes arrive. Nothing here
-waits; what must (a new connection) calls back.
+Read from top to bottom: that is the order in which things happen. An exchange has one entry (`begin`) and
+one exit (`settle`), and whatever ends it goes through the exit once. There is no task per request: both
+connections call the methods below as bytes arrive. Nothing here waits; what must calls back.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from ferryman.errors import RelayError
 from ferryman.http1.client import Body, ClientConnection, ResponseHead
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.request import Request
-from ferryman.model import NO_CALL, Call, Cost, Ended, Principal
+from ferryman.model import NO_CALL, Call, Cost, Ended
 from ferryman.relay import forward, read
 from ferryman.relay.attribute import attribute
-from ferryman.relay.authenticate import authenticate
-from ferryman.relay.batch import batch_meter, edit_answer
+from ferryman.relay.authenticate import Caller, authenticate
+from ferryman.relay.batch import BatchCall, batch_call, batch_meter, edit_answer
 from ferryman.relay.charge import charge
+from ferryman.relay.flow import Flow
+from ferryman.relay.gate import Hold
 from ferryman.relay.line import Line
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter, meter_for
 from ferryman.relay.prepare import edited, prepare
@@ -35,7 +36,7 @@ from ferryman.wire.names import CODING
 log = structlog.get_logger("ferryman.relay")
 
 
-class Exchange:
+class Exchange(Flow):
     """One request and its answer.
 
     Attributes whose names don't say it: `body`: as far as it is held, which takes `held_bytes` of
@@ -45,11 +46,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "answered_at", "attempts", "attribution", "body", "body_bytes", "body_limit", "call",
-        "client", "client_blocked", "client_gone", "cost", "deadline", "error", "head", "held_answer",
-        "held_bytes", "id", "line", "meter", "mutations", "opening", "overhead_seconds", "principal",
-        "ready_at", "refusal", "request", "response_bytes", "response_head", "route", "sent_at", "settled",
-        "started", "started_at", "status", "streaming", "upstream",
+        "answered_at", "attempts", "attribution", "batch", "body", "body_bytes", "body_limit", "call",
+        "caller", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
+        "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes",
+        "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -62,7 +62,9 @@ class Exchange:
         self.deadline = math.inf
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
         self.route, self.call = NO_ROUTE, NO_CALL
-        self.principal: Principal | None = None
+        self.caller: Caller | None = None
+        self.batch: BatchCall | None = None
+        self.hold: Hold | None = None
         self.refusal: RelayError | None = None
         self.body: Body = b""
         self.body_bytes = self.body_limit = self.held_bytes = self.response_bytes = self.attempts = 0
@@ -90,7 +92,10 @@ class Exchange:
         try:
             self.route = route(self.request)
             self.line = line = self.line.of(self.route)
-            self.principal = authenticate(self.request.fields, line.auth)
+            if self.route.target:
+                self.caller = authenticate(self.request.fields, line.auth, line.check, self.started_at)
+                if line.gate is not None:
+                    line.gate.admit_route(self.caller.key, self.route)
             self.body_limit = read.room_for(self.route, self.request, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)
@@ -125,8 +130,7 @@ class Exchange:
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
-            if self._prepare(NO_CALL, self.body):
-                self._connect()  # anew: a body that is under way cannot be sent again
+            self._on_call(NO_CALL, self.body)
 
     def _let_go(self) -> None:
         """Forget the request: nothing of it is sent again from here on."""
@@ -154,31 +158,46 @@ class Exchange:
     def _on_call(self, call: Call | RelayError, text: Body) -> None:
         if isinstance(call, RelayError):
             self.fail(call)
-        elif not self.settled and self._prepare(call, text):  # the client may have left meanwhile
-            if (connection := self.line.pool.take()) is None:
-                self._connect()
-            else:
-                self._send(connection)
+        elif not self.settled:  # the client may have left meanwhile
+            self.ready_at = self.line.clock.monotonic()
+            self.call = call
+            self.admit(text)
 
-    def _prepare(self, call: Call, text: Body) -> bool:
-        self.ready_at = self.line.clock.monotonic()
-        self.call = call
+    # ── 3. admit ──
+
+    def admit(self, text: Body) -> None:
+        """See whether the call, with the decoded body `text`, may go on; called again after a wait."""
+        gate = self.line.gate
         try:
-            self.attribution = attribute(self.request.fields, call)
-            # ── 3. admit (everybody, until there are keys) and 4. prepare ──
-            if ours := edited(text, call):
-                self._let_go()
-                self._hold(ours)
-            body = None if self.streaming else self.body
-            self.head, self.mutations = prepare(
-                self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
-            )
-            self.line.recorder.opened(self)
+            if self.attribution is None:
+                self.attribution = attribute(self.request.fields, self.call)
+                self.batch = batch_call(self) if self.route.batch == "create" else None
+            if (gate is None or gate.admits(self, text)) and self._prepare(text):
+                self._forward()
         except RelayError as error:
             self.fail(error)
+
+    # ── 4. prepare ──
+
+    def _prepare(self, text: Body) -> bool:
+        if ours := edited(text, self.call):
+            self._let_go()
+            self._hold(ours)
+        body = None if self.streaming else self.body
+        self.head, self.mutations = prepare(
+            self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
+        )
+        self.line.recorder.opened(self)
         return not self.settled
 
     # ── 5. forward ──
+
+    def _forward(self) -> None:
+        # A body that is under way cannot be sent again: its connection is new.
+        if self.streaming or (connection := self.line.pool.take()) is None:
+            self._connect()
+        else:
+            self._send(connection)
 
     def _connect(self) -> None:
         self.sent_at = self.line.clock.monotonic()
@@ -224,18 +243,6 @@ class Exchange:
         elif not connection.blocked:
             self.client.let_come()
 
-    def on_upstream_blocked(self) -> None:
-        """The upstream is slow: let the client wait."""
-        if self.streaming and not self.request.complete:
-            self.client.hold_back()
-
-    def on_upstream_ready(self) -> None:
-        """The upstream has taken more of the request."""
-        if not self.answered:
-            self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
-        if self.streaming and not self.request.complete:
-            self.client.let_come()
-
     # ── 6. meter: the answer goes by ──
 
     def on_response(self, head: ResponseHead | None, data: bytes, *, end: bool) -> None:
@@ -278,22 +285,10 @@ class Exchange:
 
     def _begin_answer(self, head: ResponseHead) -> None:
         self.answered = True
-        fields = relayed_fields(head, self.id, self.call.model, self.mutations, self.cost)
+        gate = self.line.gate
+        kept = head.fields.kept if gate is None else gate.told(self, head.fields.kept)
+        fields = relayed_fields(kept, self.id, self.call.model, self.mutations, self.cost)
         self.client.start_response(head.status, fields, head.length)
-
-    def on_client_blocked(self) -> None:
-        """The client is slow: let the upstream wait."""
-        self.client_blocked = True
-        if self.upstream is not None:
-            self.upstream.pause_reading()
-            self.deadline = self.line.clock.monotonic() + self.line.limits.client_stall_seconds
-
-    def on_client_ready(self) -> None:
-        """The client has caught up."""
-        self.client_blocked = False
-        if self.upstream is not None:
-            self.upstream.resume_reading()
-            self.deadline = self.line.clock.monotonic() + self.line.limits.stream_idle_seconds
 
     # ── what can come between ──
 
@@ -395,6 +390,8 @@ class Exchange:
         try:
             line = self.line
             usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
-            self.line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
+            if line.gate is not None:
+                line.gate.settle(self, usage)
+            line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:  # whatever it is, the client must not wait for ever because of it
             log.exception("record lost", id=self.id)

@@ -13,6 +13,7 @@ from ferryman.http1.pool import Pool
 from ferryman.model import Ids
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
+from ferryman.relay.authenticate import KeyCheck
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.unpriced import Unpriced
@@ -22,6 +23,7 @@ from ferryman.tasks import TaskOwner
 if TYPE_CHECKING:
     from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
+    from ferryman.relay.gate import Gate
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -30,7 +32,9 @@ class Line:
     """What the exchanges of one worker share.
 
     Attributes:
-        auth: the `auth` in force: `open` or `passthrough`.
+        auth: the `auth` in force: `keys`, `open` or `passthrough`.
+        check: what virtual keys are looked up with, `None` where none is asked for.
+        gate: what limits and budgets are kept with, `None` where there are none.
         limits: what each exchange is held to.
         face: what the upstream is given with each request.
         pool: the connections to it.
@@ -61,8 +65,12 @@ class Line:
         client_address: AddressOf,
         base_of: BaseOf,
         catalog: Catalog,
+        check: KeyCheck | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.auth = auth
+        self.check = check
+        self.gate = gate
         self.limits = limits
         self.face = face
         self.pool = pool
@@ -89,9 +97,13 @@ class Line:
         return [self.pool] if self.control is None else [self.pool, self.control.pool]
 
     def beside(self, pool: Pool, face: UpstreamFace, limits: LineLimits) -> Line:
-        """A line to another target. Its exchanges count among ours, and leave no record."""
+        """A line to another target, which judges callers itself.
+
+        Its exchanges count among ours, and leave no record.
+        """
         line = copy.copy(self)  # with our sets of what lives, not copies of them
         line.pool, line.face, line.limits = pool, face, limits
+        line.auth, line.check, line.gate = "open", None, None
         line.recorder = Recorder(lambda _: None)
         line.held_bytes = 0
         return line

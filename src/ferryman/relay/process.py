@@ -27,6 +27,7 @@ from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import PRICES, WorkerState
 from ferryman.relay.feed import Feed
+from ferryman.relay.keyring import keyring_part
 from ferryman.relay.listen import Place
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
@@ -96,6 +97,8 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
         made_of=partial(part_of, worker.line.catalog),
         on_snapshot=worker.take,
     )
+    if worker.line.gate is not None:
+        worker.line.gate.wants = feed.ask
     grace_seconds = 0.0
     await worker.start()
     try:
@@ -113,14 +116,14 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
 
 
 def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:
-    """What a part of a snapshot is made into: prices into a catalog, of the same prices as `catalog`.
+    """What a part of a snapshot is made into: prices into a catalog, of the same as `catalog`; or keys.
 
     Raises:
         ValueError: it cannot be read.
     """
     if name == PRICES:
         return adjusted(Catalog(catalog.file), *msgspec.json.decode(data, type=PriceRules))
-    return bytes(data)
+    return keyring_part(name, data)
 
 
 def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:

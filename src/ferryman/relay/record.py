@@ -127,7 +127,7 @@ def opening_of(exchange: Exchange, *, sends_whole: bool = False) -> bytes:
 
 def _caller(exchange: Exchange) -> bytes:
     fields = exchange.request.fields
-    principal = exchange.principal
+    principal = exchange.caller.principal if exchange.caller is not None else None
     charged = exchange.attribution or hints(fields)
     known = fields.third_memo
     if isinstance(known, _Known) and known.charged is charged and known.principal is principal:

@@ -9,7 +9,6 @@ import msgspec
 
 from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
-from ferryman.http1.client import ResponseHead
 from ferryman.http1.fields import NOT_PASSED_ON
 from ferryman.model import Cost
 
@@ -26,12 +25,12 @@ DROPPED = NOT_PASSED_ON | _OWN
 
 
 def relayed_fields(
-    head: ResponseHead, request_id: str, model: str | None, mutations: str, cost: Cost | None
+    kept: bytes, request_id: str, model: str | None, mutations: str, cost: Cost | None
 ) -> bytes:
     """The header lines of a relayed answer, each behind a CRLF: the upstream's in their order, then ours.
 
     Args:
-        head: the upstream's.
+        kept: the upstream's, as they are passed on.
         request_id: ours, a UUID.
         model: as resolved, `None` where the request names none that we read.
         mutations: what was changed on the way, or `none`.
@@ -41,7 +40,7 @@ def relayed_fields(
     if cost is not None:
         usd = b"%d.%09d" % divmod(cost.nanousd, 1_000_000_000)
         named += b"\r\nx-ferryman-cost-usd: %b\r\nx-litellm-response-cost: %b" % (usd, usd)
-    own = (head.fields.kept, request_id.encode(), named, mutations.encode())
+    own = (kept, request_id.encode(), named, mutations.encode())
     return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
 
 

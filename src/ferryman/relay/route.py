@@ -35,6 +35,13 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
 _RESULTS = re.compile(rb"/v1/messages/batches/([^/]+)/results/?")
+_ORGANIZATION = re.compile(rb"/v1/(?:organizations?|oauth)(?:/|$)", re.IGNORECASE)
+"""Keys, members, usage and settings of the account; and tokens in its name."""
+
+_FREE = re.compile(rb"/v1/(?:files|skills|messages/batches|models)(?:/|$)")
+"""Anthropic charges nothing for storing and looking; what else is posted may start work that costs."""
+
+_FREE_METHODS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})", re.IGNORECASE)
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"(http|https)://([^/?#]+)", re.IGNORECASE)
@@ -89,12 +96,14 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
-    route = Route(shown(path), upstream_path + query)
+    route = Route(shown(path), upstream_path + query, kind=_kind(plain, method))
     if method == b"POST":
         if plain == b"/v1/messages":
-            return route._replace(reads_call=True, whole=True, metered=True, codings=DECODABLE)
+            return route._replace(
+                reads_call=True, whole=True, metered=True, codings=DECODABLE, kind="messages"
+            )
         if plain == b"/v1/messages/count_tokens":
-            return route._replace(reads_call=True, whole=True)
+            return route._replace(reads_call=True, whole=True, kind="count_tokens")
     if plain.startswith(_BATCHES) and plain[len(_BATCHES) :][:1] in {b"", b"/"}:
         return _batch_route(route, plain, method)
     return route
@@ -106,10 +115,17 @@ def _batch_route(route: Route, plain: bytes, method: bytes) -> Route:
         return route
     what = "other"
     if method == b"POST" and plain.rstrip(b"/") == _BATCHES:
-        what = "create"
-    elif method == b"GET" and _RESULTS.fullmatch(plain):
+        return route._replace(whole=True, codings=_IDENTITY, batch="create", kind="batch")
+    if method == b"GET" and _RESULTS.fullmatch(plain):
         what = "results"
-    return route._replace(whole=what == "create", codings=_IDENTITY, batch=what)
+    return route._replace(codings=_IDENTITY, batch=what)
+
+
+def _kind(plain: bytes, method: bytes) -> str:
+    """What a request may cost whose body nobody looks into, by its path without escapes."""
+    if _ORGANIZATION.match(plain):
+        return "organization"
+    return "free" if method in _FREE_METHODS or _FREE.match(plain) else "unmetered"
 
 
 def batch_id_of(target: bytes) -> str:

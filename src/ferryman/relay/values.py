@@ -50,6 +50,8 @@ class Route(NamedTuple):
         codings: the content codings that the answer may have, `None` for those that the client names.
         control: the control plane answers, not the upstream.
         batch: what it does with message batches: `create`, `results`, or `other`; empty elsewhere.
+        kind: what it may cost: `messages`, `count_tokens`, `batch`, `free`, or `unmetered` where no answer
+            tells; `organization` is what administers the account.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Route(NamedTuple):
     codings: frozenset[bytes] | None = None
     control: bool = False
     batch: str = ""
+    kind: str = "free"
 
 
 NO_ROUTE = Route("", b"")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
+from hashlib import sha256
 
 import structlog
 
@@ -19,14 +20,18 @@ from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
+from ferryman.limits.admission import Admission
 from ferryman.model import Ended
 from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.messages import PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, batch, meter, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
+from ferryman.relay.authenticate import KeyCheck
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.forward import shutting_down
+from ferryman.relay.gate import Gate
+from ferryman.relay.keyring import Keyring
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
 from ferryman.relay.own import control_line
@@ -52,7 +57,7 @@ RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
 class Worker:
     """One line with its listener and its connections upstream."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one a part
         self,
         settings: Settings,
         *,
@@ -61,6 +66,7 @@ class Worker:
         clock: Clock | None = None,
         place: Place | None = None,
         control_socket: str | None = None,
+        counters: Admission | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -71,11 +77,16 @@ class Worker:
             clock: by default the machine's.
             place: where to listen beside other workers, `None` for a worker that is alone.
             control_socket: path of the control plane's socket, `None` without one.
+            counters: where this worker counts what its calls use up, `None` lets nobody through who is held
+                to a limit or a budget.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
         recorder = Recorder(record, journal, refuses=settings.on_ledger_failure == "refuse")
-        self.line = build_line(settings, clock=self.clock, recorder=recorder)
+        self.keyring = Keyring()
+        gate = Gate(self.keyring, counters, self.clock, settings.slice_wait_seconds)
+        check = key_check(settings, self.keyring)
+        self.line = build_line(settings, clock=self.clock, recorder=recorder, check=check, gate=gate)
         if control_socket is not None:
             self.line.control = control_line(
                 self.line,
@@ -136,6 +147,9 @@ class Worker:
         catalog = snapshot.parts.get(PRICES)
         if isinstance(catalog, Catalog):
             self.line.catalog = catalog
+        self.keyring.take(snapshot.version, snapshot.parts)
+        if self.line.gate is not None:
+            self.line.gate.take(self.keyring.defaults.time_zone)
 
     async def stop(self, grace_seconds: float) -> None:
         """Stop accepting, let what runs finish within `grace_seconds`, and cut the rest."""
@@ -178,7 +192,9 @@ class Worker:
         return respond.error_answer(error, request_id)
 
 
-def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
+def build_line(
+    settings: Settings, *, clock: Clock, recorder: Recorder, check: KeyCheck | None, gate: Gate
+) -> Line:
     """The line that `settings` describe."""
     origin, prefix = origin_of(settings.upstream), settings.upstream.path
     proxy = Proxy(settings.proxy) if settings.proxy is not None else None
@@ -223,7 +239,17 @@ def build_line(settings: Settings, *, clock: Clock, recorder: Recorder) -> Line:
             settings.public_url, settings.trusted, over_tls=settings.tls_cert_file is not None
         ),
         catalog=catalog_of(settings),
+        check=check,
+        gate=gate,
     )
+
+
+def key_check(settings: Settings, keyring: Keyring) -> KeyCheck | None:
+    """What virtual keys are looked up with under `settings`, `None` where none is asked for."""
+    if settings.effective_auth != "keys":
+        return None
+    master = sha256((settings.master_key or "").encode()).digest()
+    return KeyCheck(keyring, master, only_own=settings.anthropic_api_key is None)
 
 
 def dropped_on_request(settings: Settings) -> AbstractSet[bytes]:
@@ -257,4 +283,4 @@ def build_dialer(settings: Settings, origin: Origin, proxy: Proxy | None, *, clo
 
 def upstream_key(settings: Settings) -> str | None:
     """The key that replaces the client's credential, `None` where the client's own goes upstream."""
-    return settings.anthropic_api_key if settings.effective_auth == "open" else None
+    return settings.anthropic_api_key if settings.effective_auth in {"keys", "open"} else None

@@ -38,11 +38,13 @@ class Asked(NamedTuple):
         requests: how many there are.
         models: how many of them ask for each model.
         max_tokens: what these may generate all together.
+        names: of all models, however many; an empty one for requests that name none.
     """
 
     requests: int
     models: dict[str, int]
     max_tokens: dict[str, int]
+    names: frozenset[str]
 
 
 class _Params(msgspec.Struct, gc=False):
@@ -90,15 +92,17 @@ def asked_in(body: bytes | bytearray) -> Asked | None:
         return None
     models: Counter[str] = Counter()
     max_tokens: Counter[str] = Counter()
+    names: set[str] = set()
     for item in items:
         params = item.params
         model = params.model if params is not None and isinstance(params.model, str) else ""
+        names.add(model)
         if model not in models and len(models) >= MAX_MODELS:
             model = next(reversed(models))
         models[model] += 1
         if params is not None and isinstance(params.max_tokens, int) and params.max_tokens > 0:
             max_tokens[model] += params.max_tokens
-    return Asked(len(items), dict(models), dict(max_tokens))
+    return Asked(len(items), dict(models), dict(max_tokens), frozenset(names))
 
 
 def batch_id_in(body: bytes) -> str | None:

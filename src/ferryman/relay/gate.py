@@ -1,0 +1,352 @@
+"""Limits and budgets of a call: what has to let it through, what it takes of each, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from ferryman.clock import Clock
+from ferryman.errors import PermissionDenied, RelayError
+from ferryman.http1.client import Body
+from ferryman.limits.admission import Admission
+from ferryman.limits.hold import Shares
+from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
+from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
+from ferryman.limits.windows import Calendar
+from ferryman.model import Usage
+from ferryman.pricing.catalog import load_catalog
+from ferryman.pricing.ceiling import DEAREST, Ceilings, Extras
+from ferryman.relay import caps
+from ferryman.relay.admit import admit_models, admit_route
+from ferryman.relay.attribute import with_tags
+from ferryman.relay.batch import created_by
+from ferryman.relay.expect import Expectations
+from ferryman.relay.keyring import Key, Keyring, key_of, name_pattern
+from ferryman.relay.values import Attribution, Route
+
+if TYPE_CHECKING:
+    from ferryman.relay.exchange import Exchange
+
+RETRY_SECONDS = 0.01
+"""Between two looks at what calls wait for: the control plane answers within milliseconds."""
+
+MAX_WAITING = 1_000
+"""Calls that wait at once; each holds its body. What comes beyond them is answered at once."""
+
+KEPT_RULES = 64
+"""Kinds and models of one key's calls whose rules are kept ready: a client may make names up."""
+
+Wants = Callable[[list[str], dict[int, int]], None]
+"""Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
+
+
+class Rules(NamedTuple):
+    """The limits and budgets that hold for a call, and the scope of each, by its place in memory."""
+
+    limits: list[Limit]
+    budgets: list[Budget]
+    scopes: dict[int, Scope]
+
+
+class Hold(NamedTuple):
+    """What a call has taken of limits and budgets.
+
+    Attributes:
+        taken: to be settled once.
+        ceiling_nanousd: the most that it can cost, 0 where that is not known.
+    """
+
+    taken: Taken
+    ceiling_nanousd: int
+
+
+class Held(msgspec.Struct, gc=False):
+    """What a key is held to, as of one version of the snapshot.
+
+    Attributes:
+        scopes: that all of its calls are in.
+        blocked: what of them is, `None` if nothing is.
+        capped: it has to keep to a budget.
+        rules: by kind and model of a call.
+    """
+
+    version: int
+    scopes: list[Scope]
+    blocked: Scope | None
+    capped: bool
+    rules: dict[tuple[str, str], Rules]
+
+
+class Gate:
+    """Lets calls through as far as the limits and budgets of their callers go.
+
+    Attributes:
+        wants: asks the control plane for what calls wait for.
+    """
+
+    def __init__(self, ring: Keyring, counters: Admission | None, clock: Clock, wait_seconds: float) -> None:
+        """Nothing is taken yet.
+
+        Args:
+            ring: what is set on whom.
+            counters: where this worker counts; `None` lets nobody through who is held to anything.
+            clock: the time.
+            wait_seconds: how long a call waits for the control plane (`slice_wait_seconds`).
+        """
+        self._ring = ring
+        self._counters = counters
+        self._clock = clock
+        self._wait_seconds = wait_seconds
+        self.wants: Wants = lambda _scopes, _rows: None
+        self._anybody = key_of(KeySpec("", ""))  # who calls without a key is held to what the gateway is
+        self._waiting: dict[Exchange, tuple[Body, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._tokens = Expectations()
+        self._shares = Shares()
+        self._ceilings = Ceilings(load_catalog())
+
+    def __repr__(self) -> str:
+        return f"<Gate {self._ring!r}, {len(self._waiting)} waiting>"
+
+    def take(self, time_zone: str) -> None:
+        """Let windows begin in this time zone from now on."""
+        if self._counters is not None and self._counters.calendar.zone.key != time_zone:
+            self._counters.calendar = Calendar(time_zone)
+
+    def admit_route(self, key: Key | None, route: Route) -> None:
+        """Let a request go on whose body has not been read.
+
+        Raises:
+            PermissionDenied: its route is not for this key, or what it belongs to is blocked.
+        """
+        held = self._held_to(key or self._anybody)
+        if held.blocked is not None:
+            raise _blocked(held.blocked)
+        if key is not None:
+            admit_route(key, route, capped=held.capped)
+
+    def admits(self, exchange: Exchange, text: Body) -> bool:
+        """Whether a call goes on; if not, it waits, and its `admit` is called again.
+
+        Args:
+            exchange: its attribution is known.
+            text: its body, without a content coding.
+
+        Raises:
+            NotFound, PermissionDenied: its model or whom it is for is not for this key.
+            RateLimited, BudgetReached: a limit or a budget does not allow it.
+        """
+        caller, charged = exchange.caller, exchange.attribution
+        if caller is None or charged is None:
+            return True
+        key = caller.key
+        if key is not None:
+            names = None if exchange.batch is None else exchange.batch.names
+            admit_models(key, exchange.route, exchange.call, names)
+            if key.spec.tags and exchange not in self._waiting:
+                exchange.attribution = charged = with_tags(charged, key.spec.tags)
+        rules, unknown = self._rules(key or self._anybody, exchange, charged)
+        if unknown:
+            return self._wait(exchange, text, unknown, {})
+        if rules.limits or rules.budgets:
+            if self._counters is None:
+                raise caps.budget_unknown(0.0)
+            demand = self._demand(exchange, text, rules.budgets)
+            now = self._clock.now()
+            found = self._counters.admit(rules.limits, rules.budgets, demand, now)
+            if isinstance(found, NotReady):
+                return self._wait(
+                    exchange, text, [], {need.row: need.granted_nanousd for need in found.needs}
+                )
+            if isinstance(found, Refused):
+                raise _refusal(rules, found, now)
+            exchange.hold = Hold(found, demand.ceiling_nanousd)
+        self._waiting.pop(exchange, None)
+        return True
+
+    def settle(self, exchange: Exchange, usage: Usage | None) -> None:
+        """Give back what a call has taken and not used; nothing of a call that was never let through."""
+        self._waiting.pop(exchange, None)
+        hold = exchange.hold
+        if hold is None or self._counters is None:
+            return
+        nanousd = exchange.cost.nanousd if exchange.cost is not None else 0
+        if (batch := created_by(exchange.meter)) is not None:
+            nanousd += batch.hold_nanousd  # taken as spent, until its results are read
+        input_tokens = output_tokens = 0
+        if usage is not None and exchange.caller is not None:
+            input_tokens = (usage.input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+            output_tokens = usage.output_tokens or 0
+            who, model = exchange.caller.principal.id, exchange.call.model or ""
+            self._tokens.learn(who, model, exchange.body_bytes, input_tokens, output_tokens)
+            if hold.ceiling_nanousd:
+                self._shares.learn(model, who, hold.ceiling_nanousd, nanousd)
+        self._counters.settle(hold.taken, input_tokens, output_tokens, nanousd)
+
+    def told(self, exchange: Exchange, kept: bytes) -> bytes:
+        """The header lines `kept` of an answer, with the caller's budget in place of the server's limits."""
+        hold = exchange.hold
+        if hold is None or exchange.route.kind != "messages" or (exchange.status or 0) >= 300:
+            return kept
+        capped = [one for one in hold.taken.budgets if one.budget.cap_nanousd]
+        if not capped:
+            return kept
+        return caps.without_upstream_limits(kept) + caps.below_cap(max(capped, key=_used_share))
+
+    def _held_to(self, key: Key) -> Held:
+        held, ring = key.held, self._ring
+        if isinstance(held, Held) and held.version == ring.version:
+            return held
+        ids = [GATEWAY, *key.spec.scopes, *(f"tag:{tag}" for tag in key.spec.tags)]
+        scopes = [scope for scope_id in ids if (scope := ring.scope(scope_id)) is not None]
+        capped = any(budget.cap_nanousd is not None for scope in scopes for budget in scope.budgets)
+        blocked = next((scope for scope in scopes if scope.blocked), None)
+        key.held = held = Held(ring.version, scopes, blocked, capped, {})
+        return held
+
+    def _rules(self, key: Key, exchange: Exchange, charged: Attribution) -> tuple[Rules, list[str]]:
+        """What holds for a call, and the ids of scopes of which that is not known yet."""
+        held, kind, model = self._held_to(key), exchange.route.kind, exchange.call.model or ""
+        batch = exchange.batch
+        named = {model} if batch is None else batch.names
+        found = held.rules.get((kind, model)) if batch is None else None
+        if found is None:
+            found = rules_of(held.scopes, kind, named)
+            if batch is None and len(held.rules) < KEPT_RULES:
+                held.rules[kind, model] = found
+        if charged.end_user is None and charged.session_id is None and charged.tags is None:
+            return found, []
+        more, unknown = self._named(held, charged)
+        if not more or unknown:
+            return found, unknown
+        added = rules_of(more, kind, named)
+        limits, budgets = found.limits + added.limits, found.budgets + added.budgets
+        return Rules(limits, budgets, found.scopes | added.scopes), []
+
+    def _named(self, held: Held, charged: Attribution) -> tuple[list[Scope], list[str]]:
+        """The scopes that a client names, and the ids of those that are to be made first.
+
+        Raises:
+            PermissionDenied: one is blocked.
+        """
+        ring, defaults = self._ring, self._ring.defaults
+        scopes: list[Scope] = []
+        unknown: list[str] = []
+        named = [
+            ("customer:", charged.end_user, defaults.customers),
+            ("session:", charged.session_id, defaults.sessions),
+            *(("tag:", tag, False) for tag in charged.tags or ()),
+        ]
+        for prefix, name, is_made in named:
+            if name is None:
+                continue
+            scope = ring.scope(prefix + name)
+            if scope is None:
+                if is_made:
+                    unknown.append(prefix + name)
+            elif scope.blocked:
+                raise _blocked(scope)
+            elif scope not in held.scopes:
+                scopes.append(scope)
+        return scopes, unknown
+
+    def _demand(self, exchange: Exchange, text: Body, budgets: list[Budget]) -> Demand:
+        kind = exchange.route.kind
+        if kind == "count_tokens":
+            return Demand(requests=0, count_tokens=1, parallel=0)
+        if kind == "batch":
+            hold = exchange.batch.new.hold_nanousd if exchange.batch is not None else 0
+            return Demand(ceiling_nanousd=hold, expected_nanousd=hold)
+        if kind != "messages":
+            return Demand()
+        who = exchange.caller.principal.id if exchange.caller is not None else ""
+        call = exchange.call
+        model = call.model or ""
+        tokens = self._tokens.tokens(who, model, len(text), call.max_tokens)
+        ceiling = expected = 0
+        if budgets:
+            if self._ceilings.catalog is not exchange.line.catalog:
+                self._ceilings = Ceilings(exchange.line.catalog)
+            models, extras = asked_for(model, text)
+            ceiling = self._ceilings.nanousd(models, len(text), call.max_tokens, exchange.started_at, extras)
+            expected = self._shares.expected(model, who, ceiling)
+        return Demand(1, 0, 1, *tokens, ceiling, expected)
+
+    def _wait(self, exchange: Exchange, text: Body, scopes: list[str], rows: dict[int, int]) -> bool:
+        now = self._clock.monotonic()
+        _, until = self._waiting.get(exchange, (b"", now + self._wait_seconds))
+        if now >= until or (exchange not in self._waiting and len(self._waiting) >= MAX_WAITING):
+            raise caps.budget_unknown(self._wait_seconds)
+        if exchange not in self._waiting:
+            self.wants(scopes, rows)
+        self._waiting[exchange] = (text, until)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again)
+        return False
+
+    def _look_again(self) -> None:
+        self._timer = None
+        for exchange, (text, _) in list(self._waiting.items()):
+            if exchange.settled:
+                del self._waiting[exchange]
+            else:
+                exchange.admit(text)
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look_again)
+
+
+def asked_for(model: str, text: Body) -> tuple[list[str], Extras]:
+    """What can make a call dear, by a look at the words in its body.
+
+    Returns:
+        The models that may answer: the one asked for, and the dearest, where the body speaks of advisors or
+        fallbacks. And what else it may ask for.
+    """
+    if b"\\u00" in text:  # any of the words may be spelled with escapes
+        return [model, ""], DEAREST
+    more = b"advisor" in text or b"fallback" in text
+    extras = Extras(
+        cached=b"cache_control" in text, fast=b'"speed"' in text, us=b"inference_geo" in text, searches=0
+    )
+    return [model, ""] if more else [model], extras
+
+
+def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
+    """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`."""
+    rules = Rules([], [], {})
+    for scope in scopes:
+        for limit in scope.limits:
+            if (kind == "count_tokens") == (limit.what == "count_tokens") and _is_for(limit.model, models):
+                rules.limits.append(limit)
+                rules.scopes[id(limit)] = scope
+        if kind in {"messages", "batch"}:
+            for budget in scope.budgets:
+                if _is_for(budget.model, models):
+                    rules.budgets.append(budget)
+                    rules.scopes[id(budget)] = scope
+    return rules
+
+
+def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
+    if not pattern:
+        return True
+    matches = name_pattern([pattern]).fullmatch
+    return any(matches(model) for model in models)
+
+
+def _used_share(counted: Counted) -> float:
+    return counted.committed_nanousd / (counted.budget.cap_nanousd or 1)
+
+
+def _blocked(scope: Scope) -> PermissionDenied:
+    return PermissionDenied(f"{scope.shown[0].upper()}{scope.shown[1:]} is blocked.")
+
+
+def _refusal(rules: Rules, refused: Refused, now: float) -> RelayError:
+    scope, rule = rules.scopes[id(refused.rule)], refused.rule
+    if isinstance(rule, Budget):
+        return caps.budget_reached(scope, rule, refused, now)
+    return caps.limit_reached(scope, rule, refused)

@@ -1,0 +1,106 @@
+"""The virtual keys that a worker knows, from the snapshots of the control plane."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ferryman.limits.spec import DEFAULTS, KEYS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.model import Principal
+
+_decode_keys = msgspec.json.Decoder(list[KeySpec]).decode
+_decode_scopes = msgspec.json.Decoder(list[Scope]).decode
+_decode_defaults = msgspec.json.Decoder(Defaults).decode
+
+
+class Key(msgspec.Struct, gc=False):
+    """A virtual key, with what is made of it when it is first used.
+
+    Attributes:
+        spec: as it was told.
+        allowed: one for each of its allow-lists: it matches the names of models that may be asked for.
+        principals: by where the credential stood, so that who is the same is the same object.
+        held: the gate's, of what the key is held to.
+    """
+
+    spec: KeySpec
+    allowed: tuple[re.Pattern[str], ...]
+    principals: dict[str, Principal]
+    held: object = None
+
+    def principal(self, credential_kind: str) -> Principal:
+        """Who calls with this key."""
+        known = self.principals.get(credential_kind)
+        if known is None:
+            spec = self.spec
+            known = Principal(spec.id, credential_kind, spec.user_id, spec.team_id)
+            self.principals[credential_kind] = known
+        return known
+
+    def may_ask(self, model: str) -> bool:
+        """Whether all allow-lists have `model`."""
+        return all(pattern.fullmatch(model) for pattern in self.allowed)
+
+
+class Keyring:
+    """The keys of the last snapshot, and what their limits and budgets are.
+
+    Attributes:
+        version: of the snapshot, 0 before the first.
+        defaults: for callers that are not known one by one.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.defaults = Defaults()
+        self._parts: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Keyring at version {self.version}>"
+
+    @property
+    def known(self) -> bool:
+        """Whether keys have been told at all."""
+        return DEFAULTS in self._parts
+
+    def take(self, version: int, parts: Mapping[str, Any]) -> None:
+        """Work with these parts from now on."""
+        self.version = version
+        self._parts = parts
+        self.defaults = parts.get(DEFAULTS, self.defaults)
+
+    def find(self, token: str) -> Key | None:
+        """The key with this `token`, the SHA-256 in hexadecimal digits; `None` if there is none."""
+        keys = self._parts.get(part_of_key(token))
+        return None if keys is None else keys.get(token)
+
+    def scope(self, scope_id: str) -> Scope | None:
+        """What is set on a scope, `None` for nothing."""
+        scopes = self._parts.get(part_of_scope(scope_id))
+        return None if scopes is None else scopes.get(scope_id)
+
+
+def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three kinds of parts
+    """What is made of a part of a snapshot that is about keys.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    if name == DEFAULTS:
+        return _decode_defaults(data)
+    if name.startswith(KEYS):
+        return {spec.token: key_of(spec) for spec in _decode_keys(data)}
+    return {scope.id: scope for scope in _decode_scopes(data)}
+
+
+def key_of(spec: KeySpec) -> Key:
+    """The key that `spec` tells of."""
+    return Key(spec, tuple(name_pattern(names) for names in spec.models), {})
+
+
+def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Matches the whole names in which `*` stands for anything."""
+    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL)
