@@ -24,17 +24,16 @@ Tokens are counted in the minute in which their request was let through.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, inf
 
-import msgspec
-
+from ferryman.limits.cells import GAUGE_EPOCH, minutes_in, rate_of, sum_in
 from ferryman.limits.layout import (
     BASE,
     CELL_WORDS,
+    CLAIMED,
     COUNT,
-    EPOCH,
     EPOCH_BITS,
     GRANTED,
+    HEAD_BYTES,
     HEAD_WORDS,
     HELD,
     PREVIOUS,
@@ -43,120 +42,30 @@ from ferryman.limits.layout import (
 )
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
-from ferryman.limits.windows import Calendar, Span
+from ferryman.limits.verdict import (
+    NO_LIMIT,
+    Counted,
+    Demand,
+    Need,
+    NotReady,
+    Part,
+    Refused,
+    Taken,
+    how_long,
+    refused_budget,
+    refused_limit,
+)
+from ferryman.limits.windows import Calendar
 
 TRIES = 3
 """To be let through. After the first it is tried again only if there is room by then, so that what was in the
 way had been announced by somebody who did not get it either."""
-
-GAUGE_EPOCH = 2
-"""Of what counts at once; 1 is the start of a window without end."""
-
-MINUTE_MS = 60_000
 
 _RATE, _TOKENS, _INPUT, _OUTPUT, _GAUGE, _BUDGET = range(6)
 _KINDS = {
     "requests": _RATE, "count_tokens": _RATE, "parallel": _GAUGE,
     "tokens": _TOKENS, "input_tokens": _INPUT, "output_tokens": _OUTPUT,
 }  # fmt: skip
-
-
-class Demand(msgspec.Struct, frozen=True, gc=False):
-    """What an exchange wants. A limit of which it wants nothing is none for it.
-
-    Attributes:
-        requests, count_tokens, parallel: 1 or 0.
-        input_tokens, output_tokens: how many it is thought to use; made right by `settle`.
-        ceiling_nanousd: the most that it can cost.
-        expected_nanousd: what such exchanges have cost.
-    """
-
-    requests: int = 1
-    count_tokens: int = 0
-    parallel: int = 1
-    input_tokens: int = 0
-    output_tokens: int = 0
-    ceiling_nanousd: int = 0
-    expected_nanousd: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """All of them."""
-        return self.input_tokens + self.output_tokens
-
-
-class Counted(msgspec.Struct, frozen=True, gc=False):
-    """A budget that an exchange is counted in.
-
-    Attributes:
-        span: its window.
-        committed_nanousd: spent and held on this machine in it, this exchange's hold included.
-    """
-
-    budget: Budget
-    span: Span
-    committed_nanousd: int
-
-
-_Part = tuple[int, int, int, int, Limit, tuple[Budget, Span] | None]
-"""What is in a cell for an exchange: where the cell is, its epoch then, how much, the kind, and why: a limit,
-or a budget with its window, which then has `_NO_LIMIT`."""
-
-_NO_LIMIT = Limit("", 0, 0)
-
-
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """What an exchange that was let through holds, to be settled once.
-
-    Attributes:
-        parts: only this module reads them.
-        budgets: in the order in which they were given.
-    """
-
-    parts: list[_Part]
-    budgets: list[Counted]
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """Why an exchange is not let through; it has taken nothing.
-
-    Attributes:
-        rule: the limit or budget that is reached; of several that which stays so for longest.
-        used: of it, without this exchange; of a budget what others hold included.
-        wanted: by this exchange.
-        amount: of the rule.
-        retry_after_seconds: whole seconds until there is room if nobody else comes, at least 1; `None` if
-            there never is, since the exchange wants more than the rule allows at all, or the window has no
-            end.
-        resets_at: Unix seconds, when nothing is used any more; `None` for never or nobody knows.
-    """
-
-    rule: Limit | Budget
-    used: int
-    wanted: int
-    amount: int
-    retry_after_seconds: int | None
-    resets_at: int | None
-
-
-class Need(msgspec.Struct, frozen=True):
-    """What the control plane has to do before an exchange can be let through.
-
-    Attributes:
-        row: the budget's.
-        start: of the window that the row has to be in.
-        granted_nanousd: the allowance that the machine needs in it, at least.
-    """
-
-    row: int
-    start: int
-    granted_nanousd: int
-
-
-class NotReady(msgspec.Struct, frozen=True):
-    """An exchange cannot be let through yet; it has taken nothing."""
-
-    needs: list[Need]
 
 
 class Gate:
@@ -172,6 +81,7 @@ class Gate:
         self._column = column
         self._words = table.words
         self._first = table.cell(0, column)
+        self._offset = HEAD_WORDS + column * CELL_WORDS
         self._row_words = table.row_words
 
     def __repr__(self) -> str:
@@ -190,7 +100,7 @@ class Gate:
         """
         tries = TRIES
         while True:
-            parts: list[_Part] = []
+            parts: list[Part] = []
             needs = self._announce_budgets(parts, budgets, demand, now_seconds) if budgets else None
             if needs:
                 self._take_back(parts)
@@ -227,7 +137,7 @@ class Gate:
         """Let all be as if it had not been taken: the exchange never came to the upstream."""
         self._take_back(taken.parts)
 
-    def _take_back(self, parts: list[_Part]) -> None:
+    def _take_back(self, parts: list[Part]) -> None:
         words = self._words
         for at, epoch, quantity, kind, _, _ in parts:
             self._correct(at, epoch, -quantity)
@@ -243,7 +153,7 @@ class Gate:
             words[at + PREVIOUS] += difference
 
     def _announce_limits(
-        self, parts: list[_Part], limits: Sequence[Limit], demand: Demand, minute: int
+        self, parts: list[Part], limits: Sequence[Limit], demand: Demand, minute: int
     ) -> None:
         words, first, row_words = self._words, self._first, self._row_words
         for limit in limits:
@@ -282,7 +192,7 @@ class Gate:
         return epoch
 
     def _announce_budgets(
-        self, parts: list[_Part], budgets: Sequence[Budget], demand: Demand, now_seconds: float
+        self, parts: list[Part], budgets: Sequence[Budget], demand: Demand, now_seconds: float
     ) -> list[Need]:
         """Those that are not in their window yet."""
         words, first, row_words = self._words, self._first, self._row_words
@@ -307,107 +217,59 @@ class Gate:
                 words[at + COUNT] = hold
                 words[at + HELD] = hold
                 words[at] = epoch
-            parts.append((at, epoch, hold, _BUDGET, _NO_LIMIT, (budget, span)))
+            parts.append((at, epoch, hold, _BUDGET, NO_LIMIT, (budget, span)))
         return needs
 
-    def _judge(self, parts: list[_Part], now_seconds: float, extra: int) -> Taken | Refused | NotReady:
+    def _judge(self, parts: list[Part], now_seconds: float, extra: int) -> Taken | Refused | NotReady:
         """Whether all of `parts` fit; `extra` is 1 if they have not been announced, otherwise 0."""
-        read, offset = self._table.cells, self._column * CELL_WORDS
-        passed_ms = int(now_seconds * 1_000) % MINUTE_MS
+        table, words, buffer = self._table, self._words, self._table.buffer
+        offset = self._offset
+        width = words[CLAIMED]
+        sums, bounds = table.sums[width], table.bounds[width]
         refusals: list[Refused] = []
         needs: list[Need] = []
         budgets: list[Counted] = []
-        for at, epoch, quantity, kind, limit, spending in parts:
-            cells = read(at - offset)
-            if spending is not None:
-                budget, span = spending
-                committed = sum_in(cells, epoch) + extra * quantity
-                base, granted = self._head(at - offset - HEAD_WORDS, epoch)
-                committed += base
-                budgets.append(Counted(budget, span, committed))
-                if budget.cap_nanousd is None or not quantity:
-                    continue
+        for at, epoch, quantity, _, limit, spending in parts:
+            head = at - offset
+            if spending is None:
+                # All that stands there, from whatever minute, is no less than what counts.
+                if sum(bounds(buffer, head * 8 + HEAD_BYTES)) + extra * quantity > limit.amount:
+                    self._judge_limit(refusals, limit, epoch, extra, quantity, now_seconds)
+                continue
+            committed, granted = self._committed(head, epoch, sums(buffer, head * 8 + HEAD_BYTES))
+            committed += extra * quantity
+            budget, span = spending
+            budgets.append(Counted(budget, span, committed))
+            if quantity and budget.cap_nanousd is not None:
                 if committed > budget.cap_nanousd:
-                    refusals.append(_refused_budget(budget, span, committed, quantity, now_seconds))
+                    refusals.append(refused_budget(budget, span, committed - quantity, quantity, now_seconds))
                 elif committed > granted:
                     needs.append(Need(budget.row, span.start, committed))
-            elif kind == _GAUGE:
-                used = sum_in(cells, epoch) + extra * quantity
-                if used > limit.amount:
-                    refusals.append(Refused(limit, used - quantity, quantity, limit.amount, 1, None))
-            else:
-                used, before = minutes_in(cells, epoch)
-                used += extra * quantity
-                if used * MINUTE_MS + before * (MINUTE_MS - passed_ms) > limit.amount * MINUTE_MS:
-                    others = used - quantity
-                    refusals.append(_refused_rate(limit, others, before, quantity, now_seconds))
         if refusals:
-            return max(refusals, key=_how_long)
+            return max(refusals, key=how_long)
         return NotReady(needs) if needs else Taken(parts, budgets)
 
-    def _head(self, at: int, epoch: int) -> tuple[int, int]:
-        """Base and allowance of a budget in this window; both 0 if it is not in it, so that nothing fits.
-
-        Read after the cells: what is folded into the base stands in both before it leaves its cell.
-        """
+    def _committed(self, head: int, epoch: int, cells: tuple[int, ...]) -> tuple[int, int]:
+        """What stands in a budget's row, and its allowance: -1 if the row is not in this window."""
         words = self._words
+        committed = 0
+        numbers = iter(cells)
+        for begun, count in zip(numbers, numbers, strict=True):
+            if begun == epoch:
+                committed += count
+        # After the cells: what is folded into the base stands in both before it leaves its cell.
         self._table.fence()
-        base, granted = words[at + BASE], words[at + GRANTED]
-        return (base, granted) if words[at + EPOCH] == epoch else (0, 0)
+        base, granted = words[head + BASE], words[head + GRANTED]
+        return (committed + base, granted) if words[head] == epoch else (committed, -1)
 
-
-def sum_in(cells: tuple[int, ...], epoch: int) -> int:
-    """What the cells of a budget or a gauge come to in an epoch."""
-    total = 0
-    for begun, count in zip(cells[::CELL_WORDS], cells[COUNT::CELL_WORDS], strict=True):
-        if begun == epoch:
-            total += count
-    return total
-
-
-def minutes_in(cells: tuple[int, ...], epoch: int) -> tuple[int, int]:
-    """What the cells of a rate come to in the minute `epoch`, and in the one before."""
-    used = before = 0
-    for at in range(0, len(cells), CELL_WORDS):
-        late = cells[at] - epoch
-        if late == 0:
-            used += cells[at + COUNT]
-            before += cells[at + PREVIOUS]
-        elif late == -1:
-            before += cells[at + COUNT]
-        elif late == 1:  # its worker has looked at the clock later
-            used += cells[at + COUNT] + cells[at + PREVIOUS]
-    return used, before
-
-
-def rate_of(used: int, before: int, now_seconds: float) -> int:
-    """The estimate of what there was within the last 60 seconds, rounded up."""
-    left_ms = MINUTE_MS - int(now_seconds * 1_000) % MINUTE_MS
-    return used - (-before * left_ms // MINUTE_MS)
-
-
-def _refused_rate(limit: Limit, used: int, before: int, wanted: int, now_seconds: float) -> Refused:
-    room = limit.amount - wanted
-    passed_seconds = now_seconds % 60
-    wait: int | None = None
-    if room >= 0:
-        if used <= room and before:  # as the last minute moves out of sight
-            at_seconds = 60 * (1 - (room - used) / before)
-        else:  # not before this minute becomes the last one, and moves out of sight in turn
-            at_seconds = 60 + 60 * (1 - room / used) if used else passed_seconds
-        wait = max(1, ceil(at_seconds - passed_seconds))
-    minute = int(now_seconds // 60)
-    resets_at = (minute + (2 if used else 1)) * 60
-    return Refused(limit, rate_of(used, before, now_seconds), wanted, limit.amount, wait, resets_at)
-
-
-def _refused_budget(budget: Budget, span: Span, committed: int, hold: int, now_seconds: float) -> Refused:
-    cap = budget.cap_nanousd or 0
-    wait = None
-    if span.end is not None and hold <= cap:
-        wait = max(1, ceil(span.end - now_seconds))
-    return Refused(budget, committed - hold, hold, cap, wait, span.end)
-
-
-def _how_long(refused: Refused) -> float:
-    return inf if refused.retry_after_seconds is None else refused.retry_after_seconds
+    def _judge_limit(
+        self, refusals: list[Refused], limit: Limit, epoch: int, extra: int, quantity: int, now_seconds: float
+    ) -> None:
+        cells = self._table.row_cells(limit.row)
+        if limit.what == "parallel":
+            used, before = sum_in(cells, epoch), 0
+        else:
+            used, before = minutes_in(cells, epoch)
+        used += (extra - 1) * quantity
+        if rate_of(used, before, now_seconds) + quantity > limit.amount:
+            refusals.append(refused_limit(limit, used, before, quantity, now_seconds))

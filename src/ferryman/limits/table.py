@@ -95,7 +95,9 @@ class CounterTable:
         path: the file.
         columns_count: how many columns there are, claimed or not.
         row_words: how long a row is in `words`.
-        words: all of the file, by 8 bytes. Only this package uses it.
+        words: all of the file, by 8 bytes. Only this package uses it, and what follows.
+        buffer: the same as it is, for `sums` and `bounds`: by how many columns are in use, what reads of a
+            row, at a place in bytes, the epoch and count of each cell, or its count and previous count.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -116,8 +118,10 @@ class CounterTable:
         self.columns_count = columns = self._layout.columns
         self.row_words = self._layout.row_words
         self.words = memoryview(self._map).cast("q")
-        widths = range(0, (columns + 1) * CELL_WORDS, CELL_WORDS)
-        self._unpackers = [struct.Struct(f"@{width}q").unpack_from for width in widths]
+        self.buffer = self._map
+        counts = range(columns + 1)
+        self.sums = [struct.Struct("@" + "2q16x" * count).unpack_from for count in counts]
+        self.bounds = [struct.Struct("@" + "8x2q8x" * count).unpack_from for count in counts]
         self._names: dict[bytes, int] | None = None
         self._free: list[int] = []
         self._gate = threading.Lock()
@@ -262,12 +266,11 @@ class CounterTable:
         """Where in `words` this column's cell of the row with this handle begins."""
         return self._layout.head(row) + HEAD_WORDS + column * CELL_WORDS
 
-    def cells(self, at: int) -> tuple[int, ...]:
-        """Of a row whose first cell begins at `at` in `words`, all cells of columns that may be in use.
-
-        Four numbers for each: epoch, count, previous, held.
-        """
-        return self._unpackers[self.words[CLAIMED]](self._map, at * 8)
+    def row_cells(self, row: int) -> tuple[int, ...]:
+        """Of the row with this handle, all cells of columns that may be in use, each as four numbers."""
+        width = self.words[CLAIMED] * CELL_WORDS
+        at = self.cell(row, 0)
+        return tuple(self.words[at : at + width])
 
     def row_of(self, name: str) -> int:
         """The handle of the row with this name: the one it has, or a new one. For the control plane.
