@@ -68,7 +68,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-class Gate:
+class Admission:
     """Lets exchanges through, for the worker that has this column.
 
     Attributes:
@@ -85,7 +85,7 @@ class Gate:
         self._row_words = table.row_words
 
     def __repr__(self) -> str:
-        return f"<Gate at column {self._column} of {self._table!r}>"
+        return f"<Admission at column {self._column} of {self._table!r}>"
 
     def admit(
         self, limits: Sequence[Limit], budgets: Sequence[Budget], demand: Demand, now_seconds: float
