@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ferryman.model import Usage
 from ferryman.pricing.batch import Tally, held_nanousd, price_days
 from ferryman.pricing.catalog import load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.wire.batch import Asked
 
 CATALOG = load_catalog()

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from ferryman.http1.fields import Fields
+from ferryman.http1.message import Fields
 from ferryman.http1.peer import UNIX
 from ferryman.settings import TrustedProxies
 from ferryman.wire.names import FORWARDED_FOR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferryman.http1.fields import Fields
+from ferryman.http1.message import Fields
 from ferryman.model import Principal
 from ferryman.wire.names import OWN_CREDENTIALS, UPSTREAM_CREDENTIALS
 

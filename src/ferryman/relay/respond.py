@@ -9,8 +9,8 @@ import msgspec
 
 from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
-from ferryman.http1.client import ResponseHead
 from ferryman.http1.fields import NOT_PASSED_ON
+from ferryman.http1.message import ResponseHead
 from ferryman.model import Cost
 
 MAX_VALUE = 200
