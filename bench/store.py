@@ -22,11 +22,13 @@ from sqlalchemy import Connection
 
 from ferryman.clock import SystemClock
 from ferryman.control.ledger import Bookkeeper
+from ferryman.ids import Ids
 from ferryman.ledger.records import Opened, encode
 from ferryman.ledger.writer import JournalWriter
-from ferryman.model import CacheCreation, Ended, Entry, Ids, Usage
+from ferryman.model import CacheCreation, Ended, Entry, Usage
 from ferryman.pricing.catalog import load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.settings import Settings
 from ferryman.settings_store import Postgres, SqliteFile, database
 from ferryman.store import schema

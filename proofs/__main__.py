@@ -47,6 +47,10 @@ def _prove(arguments: argparse.Namespace) -> int:
             from proofs import full  # noqa: PLC0415
 
             code = full.prove(arguments.seconds, arguments.on_ledger_failure, on_a_disk=arguments.disk)
+        case "compiled":
+            from proofs import compiled  # noqa: PLC0415
+
+            code = compiled.prove()
         case _:  # argparse knows no other
             pass
     return code
@@ -66,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target; default 60")
     part.add_argument("--target", action="append", choices=fuzz.TARGETS, help="only this; may be repeated")
     part.add_argument("--keep", action="store_true", help="add new inputs of interest to the corpus")
+    proofs.add_parser(
+        "compiled",
+        help="a compiled wheel does what the sources do",
+        description="Build a compiled wheel, which takes a C compiler, and run the suite's tests of it.",
+    )
     part = proofs.add_parser("replay", help="an input that was found before does no harm any more")
     part.add_argument("target", choices=fuzz.TARGETS)
     part.add_argument("file", type=Path, nargs="*", help="inputs; without any, the target's whole corpus")

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ferryman.http1.connection import ServerConnection
-from ferryman.http1.request import Request
+from ferryman.http1.message import Request
 from ferryman.http1.server import Server
 from ferryman.model import Ended, Entry
 from ferryman.relay.exchange import Exchange

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ferryman.errors import ExpectationFailed, HeadTooLarge, InvalidRequest, RelayError, VersionNotSupported
 from ferryman.http1.fields import NOT_PASSED_ON, FieldReader, list_tokens
-from ferryman.http1.request import DROPPED, MAX_HEADERS, RepeatedHead, Request, read_head
+from ferryman.http1.message import Request
+from ferryman.http1.request import DROPPED, MAX_HEADERS, RepeatedHead, read_head
 from tests.conftest import Bench
 from tests.support.edge import Connection
 from tests.support.raw import RawClient, RawRequest

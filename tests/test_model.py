@@ -7,7 +7,8 @@ import uuid
 import msgspec
 from hypothesis import given, strategies
 
-from ferryman.model import CacheCreation, Entry, Ids, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.ids import Ids
+from ferryman.model import CacheCreation, Entry, OutputTokensDetails, ServerToolUse, Usage
 
 TIMES = strategies.floats(min_value=0, max_value=(2**48 - 1) / 1000)
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.relay.unpriced import MAX_TOLD, Unpriced
 from tests.conftest import Bench
 from tests.support.costs import CATALOG, NOW, usage_of

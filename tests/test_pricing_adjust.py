@@ -14,7 +14,8 @@ from ferryman.errors import SettingsError
 from ferryman.model import Usage
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog, Found, load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.settings import Settings
 from ferryman.settings_load import load
 from ferryman.settings_prices import (

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ferryman.model import Usage
 from ferryman.pricing.batch import Tally, held_nanousd, price_days
 from ferryman.pricing.catalog import load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.wire.batch import Asked
 
 CATALOG = load_catalog()
@@ -128,5 +129,6 @@ def test_days_are_those_on_which_a_price_began() -> None:
 
 
 def test_hold_covers_all_that_the_requests_allow() -> None:
-    asked = Asked(3, {"claude-opus-5-5": 2, "claude-haiku-4-5": 1}, {"claude-opus-5-5": 200})
+    models = {"claude-opus-5-5": 2, "claude-haiku-4-5": 1}
+    asked = Asked(3, models, {"claude-opus-5-5": 200}, frozenset(models))
     assert held_nanousd(asked, 900, NOW, CATALOG) == 2 * (100 * 2_000 + 100 * 10_000) + 100 * 500

@@ -9,13 +9,8 @@ import msgspec
 import pytest
 
 from ferryman.model import CacheCreation, Cost, CostPart, Refusal, ServerToolUse, Usage
-from ferryman.pricing.cost import (
-    BILLED_CATEGORIES,
-    REFUSALS_BILLED_FROM,
-    REFUSALS_FREE_FROM,
-    Terms,
-    cost_of,
-)
+from ferryman.pricing.cost import BILLED_CATEGORIES, REFUSALS_BILLED_FROM, REFUSALS_FREE_FROM, cost_of
+from ferryman.pricing.terms import Terms
 from tests.support.costs import CATALOG, NOW, PLAIN, by_model, dollars, usage_of
 
 

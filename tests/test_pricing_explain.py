@@ -12,7 +12,7 @@ from hypothesis import given, strategies
 from ferryman.model import CacheCreation, ServerToolUse, Usage
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
 from ferryman.pricing.estimate import (
     BYTES_PER_TOKEN,
     ENVELOPE_BYTES,
@@ -20,6 +20,7 @@ from ferryman.pricing.estimate import (
     estimated_usage,
 )
 from ferryman.pricing.explain import CostLine, decimal, dollars, dollars_of_nano, explain, price_lines
+from ferryman.pricing.terms import Terms
 from ferryman.settings_prices import PriceMultiplier
 
 CATALOG = load_catalog()

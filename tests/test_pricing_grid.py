@@ -16,7 +16,8 @@ from genai_prices import extract_usage
 
 from ferryman.model import Usage
 from ferryman.pricing.catalog import Model, load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 
 FILE = Path(__file__).parent.parent / "scripts" / "prices.yaml"
 DIFFERENCES = yaml.load(FILE.read_text("utf-8"), yaml.BaseLoader)["differences"]

@@ -8,11 +8,8 @@ import msgspec
 import pytest
 
 from ferryman.model import Refusal, Usage
-from ferryman.pricing.cost import (
-    MAX_ITERATIONS,
-    Terms,
-    cost_of,
-)
+from ferryman.pricing.cost import MAX_ITERATIONS, cost_of
+from ferryman.pricing.terms import Terms
 from tests.support.costs import CATALOG, NOW, PLAIN, by_model, dollars, usage_of
 
 

@@ -9,11 +9,8 @@ import msgspec
 from hypothesis import given, strategies
 
 from ferryman.model import CacheCreation, Cost, ServerToolUse, Usage
-from ferryman.pricing.cost import (
-    MAX_COUNT,
-    Terms,
-    cost_of,
-)
+from ferryman.pricing.cost import MAX_COUNT, cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.simulator.usage import split
 from tests.support.costs import CATALOG, NOW, PLAIN, usage_of
 

@@ -15,7 +15,8 @@ from ferryman.model import Cost, Entry, Refusal, Usage
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.anew import priced_anew
 from ferryman.pricing.catalog import Catalog, load_catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.settings_prices import PriceMultiplier
 from ferryman.store.read import MAX_PAGE, Dimension, Filter
 from ferryman.store.reprice import STEP_ENTRIES, Change

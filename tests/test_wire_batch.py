@@ -88,7 +88,7 @@ def test_creation_is_counted_by_model() -> None:
         None,
     ]
     body = msgspec.json.encode({"requests": [{"custom_id": "x", "params": each} for each in params]})
-    assert asked_in(body) == Asked(5, {"a": 2, "b": 1, "": 2}, {"a": 5, "b": 7})
+    assert asked_in(body) == Asked(5, {"a": 2, "b": 1, "": 2}, {"a": 5, "b": 7}, frozenset({"a", "b", ""}))
 
 
 def test_models_beyond_the_bound_count_under_the_last() -> None:

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import h11
 
-from ferryman.http1.client import MAX_HEAD_BYTES, ClientConnection, ResponseHead
+from ferryman.http1.client import MAX_HEAD_BYTES, ClientConnection
 from ferryman.http1.fields import NOT_PASSED_ON, FieldReader
+from ferryman.http1.message import ResponseHead
 from proofs.targets.edge import Transport, Turns, cut, parted
 
 MAX_SINGLE_BYTES = 1_000

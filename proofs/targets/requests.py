@@ -19,7 +19,8 @@ import h11
 from ferryman.errors import RelayError
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.fields import FieldReader
-from ferryman.http1.request import DROPPED, Request
+from ferryman.http1.message import Request
+from ferryman.http1.request import DROPPED
 from ferryman.http1.server import Server, ServerLimits
 from proofs.targets.edge import Transport, Turns, cut, parted
 

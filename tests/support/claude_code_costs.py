@@ -16,7 +16,8 @@ from typing import Any
 
 from ferryman.model import Refusal, Usage
 from ferryman.pricing.catalog import CATALOG as KNOWN
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.wire.usage import usage_of_object
 from tests.support.costs import CATALOG, NOW, PLAIN
 

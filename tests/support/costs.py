@@ -11,7 +11,7 @@ import msgspec
 
 from ferryman.model import Cost, Usage
 from ferryman.pricing.catalog import load_catalog
-from ferryman.pricing.cost import Terms
+from ferryman.pricing.terms import Terms
 
 CATALOG = load_catalog()
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)

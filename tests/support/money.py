@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ferryman.model import Cost, Entry, Refusal
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.simulator import usage as usages
 from tests.conftest import Bench
 from tests.support.costs import CATALOG, NOW, usage_of

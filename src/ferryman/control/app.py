@@ -23,7 +23,7 @@ from ferryman.errors import (
     error_body,
     error_headers,
 )
-from ferryman.model import Ids
+from ferryman.ids import Ids
 from ferryman.wire.names import CLIENT_ADDRESS
 
 log = structlog.get_logger("ferryman.control")

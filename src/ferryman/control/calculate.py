@@ -18,8 +18,9 @@ from ferryman.control.spend_row import cost_fields, dollars_of
 from ferryman.errors import InvalidRequest
 from ferryman.model import Cost, Usage
 from ferryman.pricing.catalog import Catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
 from ferryman.pricing.estimate import BYTES_PER_TOKEN
+from ferryman.pricing.terms import Terms
 from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
 
 MAX_BODY_BYTES = 1 << 20

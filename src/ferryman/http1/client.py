@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
-import msgspec
 import structlog
 
 from ferryman.errors import InternalError, UpstreamInvalid
-from ferryman.http1.fields import FieldReader, Fields
+from ferryman.http1.fields import FieldReader
+from ferryman.http1.message import ResponseHead
 
 log = structlog.get_logger("ferryman.http1")
 
@@ -31,18 +31,6 @@ _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 
 MAX_INTERIM = 16
 """1xx answers before the final one; servers send one or two."""
-
-
-class ResponseHead(msgspec.Struct, eq=False):
-    """Status and headers of a final response.
-
-    `length` is the value of `Content-Length`, `None` if the body is chunked, ends with the
-    connection, or does not exist.
-    """
-
-    status: int
-    fields: Fields
-    length: int | None
 
 
 PIECE_BYTES = 262_144
@@ -79,6 +67,7 @@ class ClientConnection(asyncio.Protocol):
     and header lines need no callback each.
     """
 
+    __deletable__ = ("_parser",)  # for mypyc
     __slots__ = (
         "_answered", "_bodiless", "_chunked", "_done", "_ended_by_peer", "_ends_with_connection", "_head",
         "_in_head", "_interim", "_keep_alive", "_on_closed", "_on_idle", "_parser", "_pieces", "_reader",

@@ -17,9 +17,9 @@ from typing import cast
 import structlog
 
 from ferryman.errors import RelayError, RequestTimeout
+from ferryman.http1.message import Request
 from ferryman.http1.parser import RequestParser
 from ferryman.http1.peer import half_close, peer_of, reset
-from ferryman.http1.request import Request
 from ferryman.http1.server import RequestHandler, Server
 from ferryman.http1.status import STATUS_LINES
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-import msgspec
+from ferryman.http1.message import Fields
 
 HOP_BY_HOP = frozenset(
     {
@@ -34,41 +34,6 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 NOT_PASSED_ON = HOP_BY_HOP | FRAMING
 
 _CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive"})
-
-
-class Fields(msgspec.Struct, gc=False):
-    """The header lines of a message. A Struct, since its constructor runs in C.
-
-    Attributes:
-        block: all lines, each behind a CRLF; of a repeated head with the length of the first one.
-        kept: those that are passed on, in order.
-        found: the value of each watched or dropped header, by its name in lower case; the last if
-            it is repeated.
-        repeated: names of those that stand more than once.
-        memo, second_memo, third_memo, caller_memo: what four readers of these lines want to find again
-            when a client repeats its head.
-    """
-
-    block: bytes
-    kept: bytes
-    found: dict[bytes, bytes]
-    repeated: list[bytes]
-    memo: object = None
-    second_memo: object = None
-    third_memo: object = None
-    caller_memo: object = None
-
-    def values(self, name: bytes) -> list[bytes]:
-        """All values of the watched header `name`, in order."""
-        if name not in self.repeated:
-            return [self.found[name]] if name in self.found else []
-        lines = (line.partition(b":") for line in self.block.split(b"\r\n"))
-        return [value.strip(b" \t") for key, _, value in lines if key.lower() == name]
-
-    def text(self, name: bytes) -> str | None:
-        """The value of the watched header `name` as text, `None` if there is none."""
-        value = self.found.get(name)
-        return None if value is None else value.decode("latin-1")
 
 
 class FieldReader:

@@ -15,7 +15,8 @@ import structlog
 
 from ferryman.errors import InternalError, InvalidRequest, MethodNotAllowed, RelayError
 from ferryman.http1.fields import FieldReader, without
-from ferryman.http1.request import RepeatedHead, Request, head_too_large, read_head
+from ferryman.http1.message import Request
+from ferryman.http1.request import RepeatedHead, head_too_large, read_head
 
 log = structlog.get_logger("ferryman.http1")
 
@@ -49,6 +50,7 @@ class RequestParser:
     serve, WebSocket, is refused.
     """
 
+    __deletable__ = ("_events", "_llhttp")  # for mypyc
     __slots__ = (
         "_counted",
         "_ended",

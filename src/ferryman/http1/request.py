@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from ferryman.errors import ExpectationFailed, HeadTooLarge, InvalidRequest, VersionNotSupported
-from ferryman.http1.fields import NOT_PASSED_ON, FieldReader, Fields, list_tokens
+from ferryman.http1.fields import NOT_PASSED_ON, FieldReader, list_tokens
+from ferryman.http1.message import Request
 
 MAX_HEADERS = 200
 """More lines than any client sends: Claude Code sends about 25; haproxy's default is 101."""
@@ -24,30 +23,6 @@ _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 _HOST = re.compile(
     rb"(?!\.)(?!.*\.\.)(?:\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[\w.~%!$&'()*+,;=-]+)(?::[0-9]*)?"
 )
-
-
-class Request(msgspec.Struct, eq=False):
-    """The head of a request as it came, and its body as far as it has come.
-
-    A Struct, since its constructor runs in C.
-
-    Attributes:
-        method, target, fields: as they came.
-        http10: the version is HTTP/1.0.
-        length: the value of `Content-Length`, `None` if the body is chunked or absent.
-        chunked: the body ends where its chunks say.
-        expects_continue: the client waits for a `100 Continue`.
-        complete: all of it has come.
-    """
-
-    method: bytes
-    target: bytes
-    fields: Fields
-    http10: bool = False
-    length: int | None = None
-    chunked: bool = False
-    expects_continue: bool = False
-    complete: bool = False
 
 
 def read_head(head: bytes, reader: FieldReader) -> Request:

@@ -10,7 +10,7 @@ import structlog
 
 from ferryman.errors import Overloaded, RelayError
 from ferryman.http1.fields import FieldReader
-from ferryman.http1.request import Request
+from ferryman.http1.message import Request
 
 log = structlog.get_logger("ferryman.http1")
 

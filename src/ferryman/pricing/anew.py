@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ferryman.model import SETTLEMENT, Cost, Entry
 from ferryman.pricing.catalog import Catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 
 
 def priced_anew(entry: Entry, catalog: Catalog) -> Cost | None:

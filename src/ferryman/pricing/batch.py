@@ -9,8 +9,9 @@ import msgspec
 
 from ferryman.model import BatchResults, BatchShare, Cost, CostPart, Usage
 from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
 from ferryman.pricing.estimate import BYTES_PER_TOKEN
+from ferryman.pricing.terms import Terms
 from ferryman.wire.batch import MAX_MODELS, Asked, Lines, Succeeded, succeeded_in
 from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
 

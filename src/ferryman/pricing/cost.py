@@ -28,8 +28,9 @@ from math import gcd
 
 import msgspec
 
-from ferryman.model import CacheCreation, Cost, CostPart, Refusal, Usage
+from ferryman.model import CacheCreation, Cost, CostPart, Usage
 from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog, Price, Tier
+from ferryman.pricing.terms import Iteration, Terms
 
 MAX_COUNT = 10**9
 """A count beyond it is cut. No call has a thousandth of it; sums stay within 64 bits, as in databases."""
@@ -47,41 +48,10 @@ _BESIDE_THE_TOP_LEVEL = frozenset({_ADVISOR, "compaction"})
 _SURENESS = (CATALOG, OVERRIDE, FALLBACK)
 
 
-class Terms(msgspec.Struct, frozen=True, gc=False):
-    """What the price depends on, beside usage and model.
-
-    Attributes:
-        at: when the exchange began (UTC): the price in force then counts.
-        batch: it is a request of a batch.
-        estimated: some counts of the usage are guesses.
-        refusal: the answer was refused before it had any output.
-        declined: models that handed over to a fallback → the category of their refusal, by the `fallback`
-            blocks of the answer; `None` if nobody has looked at them. What is not in it is billed.
-    """
-
-    at: datetime
-    batch: bool = False
-    estimated: bool = False
-    refusal: Refusal | None = None
-    declined: dict[str, str | None] | None = None
-
-
-class _Iteration(msgspec.Struct, gc=False):
-    """An entry of `iterations`. Source: anthropic 2.12.0, types/beta/beta_iterations_usage.py."""
-
-    type: str | None = None
-    model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: CacheCreation | None = None
-
-
-_Attempt = tuple[str, Usage | _Iteration, bool, bool]
+_Attempt = tuple[str, Usage | Iteration, bool, bool]
 """One usage object that is billed by itself: its model, its counts, in fast mode, for nothing."""
 
-_decode_iteration = msgspec.json.Decoder(_Iteration).decode
+_decode_iteration = msgspec.json.Decoder(Iteration).decode
 
 
 def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
@@ -157,7 +127,7 @@ def multiplier_of(price: Price, *, batch: bool, fast: bool, us: bool) -> tuple[i
 
 
 def _add_tokens(
-    parts: list[CostPart], model: str, usage: Usage | _Iteration, price: Price, multiplier: tuple[int, int]
+    parts: list[CostPart], model: str, usage: Usage | Iteration, price: Price, multiplier: tuple[int, int]
 ) -> int:
     """Add the parts of a usage object, in the order of `CLASSES`; their sum in pico-dollars."""
     fresh, output = usage.input_tokens or 0, usage.output_tokens or 0
@@ -202,8 +172,8 @@ def _grain_picousd(tier: Tier) -> int:
 def _attempts(usage: Usage, model: str, terms: Terms) -> tuple[list[_Attempt], bool]:
     """What is billed by itself, and whether all of it could be read."""
     entries, sure = _readable(usage.iterations or [])
-    served: list[_Iteration] = []
-    beside: list[_Iteration] = []
+    served: list[Iteration] = []
+    beside: list[Iteration] = []
     for entry in entries:
         (beside if entry.type in _BESIDE_THE_TOP_LEVEL else served).append(entry)
     fast = usage.speed == "fast"
@@ -230,7 +200,7 @@ def _attempts(usage: Usage, model: str, terms: Terms) -> tuple[list[_Attempt], b
     return attempts, sure
 
 
-def _readable(raw: list[msgspec.Raw]) -> tuple[list[_Iteration], bool]:
+def _readable(raw: list[msgspec.Raw]) -> tuple[list[Iteration], bool]:
     if len(raw) > MAX_ITERATIONS:
         return [], False
     entries = []
@@ -242,13 +212,13 @@ def _readable(raw: list[msgspec.Raw]) -> tuple[list[_Iteration], bool]:
     return entries, len(entries) == len(raw)
 
 
-def _covers(served: list[_Iteration], usage: Usage) -> bool:
+def _covers(served: list[Iteration], usage: Usage) -> bool:
     """Whether the entries tell at least as much as the top level, as they should, in every class."""
     names = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return all(sum(getattr(e, name) or 0 for e in served) >= (getattr(usage, name) or 0) for name in names)
 
 
-def _share_hours(served: list[_Iteration], split: CacheCreation | None) -> None:
+def _share_hours(served: list[Iteration], split: CacheCreation | None) -> None:
     """Give entries that do not tell the lifetime of what they wrote their share of the top level's hour."""
     left = (split.ephemeral_1h_input_tokens or 0) if split is not None else 0
     for entry in served:

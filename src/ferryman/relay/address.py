@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from ferryman.hosts import TrustedProxies
-from ferryman.http1.fields import Fields
+from ferryman.http1.message import Fields
 from ferryman.http1.peer import UNIX
 from ferryman.wire.names import FORWARDED_FOR
 

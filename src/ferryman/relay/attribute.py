@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 from ferryman.errors import InvalidRequest
-from ferryman.http1.fields import Fields
+from ferryman.http1.message import Fields
 from ferryman.model import ABSENT, Call
+from ferryman.relay.shapes import ClaudeCodeUser, OurMetadata
 from ferryman.relay.values import Attribution
 from ferryman.wire.names import (
     AGENT,
@@ -39,24 +40,8 @@ _NOBODY = Attribution()
 _NOTHING = frozenset({b"", b"null"})
 
 
-class _Ours(msgspec.Struct, gc=False):
-    """`litellm_metadata`; other members are LiteLLM's affair and are not looked at."""
-
-    tags: msgspec.Raw = msgspec.Raw()
-    user: msgspec.Raw = msgspec.Raw()
-    spend_logs_metadata: msgspec.Raw = msgspec.Raw()
-
-
-class _ClaudeCode(msgspec.Struct, gc=False):
-    """What Claude Code writes, as a JSON text, into `metadata.user_id`."""
-
-    device_id: str | None = None
-    account_uuid: str | None = None
-    session_id: str | None = None
-
-
-_decode_ours = msgspec.json.Decoder(_Ours).decode
-_decode_claude_code = msgspec.json.Decoder(_ClaudeCode).decode
+_decode_ours = msgspec.json.Decoder(OurMetadata).decode
+_decode_claude_code = msgspec.json.Decoder(ClaudeCodeUser).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _decode_texts = msgspec.json.Decoder(list[str] | None).decode
 _decode_any = msgspec.json.Decoder(dict[str, object]).decode
@@ -148,9 +133,9 @@ def _of_user_id(user_id: str | None) -> tuple[str | None, str | None]:
     return _cut(user_id), None
 
 
-def _ours(litellm_metadata: msgspec.Raw) -> _Ours:
+def _ours(litellm_metadata: msgspec.Raw) -> OurMetadata:
     if bytes(litellm_metadata) in _NOTHING:
-        return _Ours()
+        return OurMetadata()
     try:
         return _decode_ours(litellm_metadata)
     except UNREADABLE:

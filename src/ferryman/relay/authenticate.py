@@ -6,12 +6,10 @@ import hmac
 from hashlib import sha256
 from typing import NamedTuple
 
-import msgspec
-
 from ferryman.errors import Unauthorized, Unavailable
-from ferryman.http1.fields import Fields
+from ferryman.http1.message import Fields
 from ferryman.model import Principal
-from ferryman.relay.keyring import Key, Keyring
+from ferryman.relay.keyring import Key, Keyring, KnownKey
 from ferryman.wire.names import OWN_CREDENTIALS, UPSTREAM_CREDENTIALS
 
 WATCHED = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS
@@ -55,13 +53,6 @@ class KeyCheck(NamedTuple):
     only_own: bool
 
 
-class _Known(msgspec.Struct, gc=False):
-    """The caller of a head, for when the client repeats it."""
-
-    version: int
-    caller: Caller
-
-
 def authenticate(fields: Fields, auth: str, check: KeyCheck | None, now: float) -> Caller:
     """The caller of a request under `auth`, which is `keys`, `open` or `passthrough`.
 
@@ -82,11 +73,11 @@ def authenticate(fields: Fields, auth: str, check: KeyCheck | None, now: float) 
         found = fields.found
         return _CALLERS[auth][b"authorization" in found, not _KEYS.isdisjoint(found)]
     memo = fields.caller_memo
-    if isinstance(memo, _Known) and memo.version == check.ring.version:
-        caller = memo.caller
+    if isinstance(memo, KnownKey) and memo.version == check.ring.version:
+        caller: Caller = memo.caller
     else:
         caller = _with_key(fields, check)
-        fields.caller_memo = _Known(check.ring.version, caller)
+        fields.caller_memo = KnownKey(check.ring.version, caller)
     key = caller.key
     if key is not None:
         spec = key.spec

@@ -16,8 +16,9 @@ import structlog
 
 from ferryman.errors import UpstreamInvalid
 from ferryman.hosts import TrustedProxies
-from ferryman.http1.client import Body, ResponseHead
-from ferryman.http1.fields import Fields, without
+from ferryman.http1.client import Body
+from ferryman.http1.fields import without
+from ferryman.http1.message import Fields, ResponseHead
 from ferryman.http1.request import is_host
 from ferryman.model import BatchResults, Ended, NewBatch
 from ferryman.pricing.batch import Tally, held_nanousd

@@ -8,9 +8,10 @@ import structlog
 
 from ferryman.model import Call, Cost, Usage
 from ferryman.pricing.catalog import Catalog
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
 from ferryman.pricing.estimate import estimated_usage
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
+from ferryman.pricing.terms import Terms
 from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import Reading
 

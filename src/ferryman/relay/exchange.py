@@ -13,9 +13,9 @@ from functools import partial
 import structlog
 
 from ferryman.errors import RelayError
-from ferryman.http1.client import Body, ClientConnection, ResponseHead
+from ferryman.http1.client import Body, ClientConnection
 from ferryman.http1.connection import ServerConnection
-from ferryman.http1.request import Request
+from ferryman.http1.message import Request, ResponseHead
 from ferryman.model import NO_CALL, Call, Cost, Ended
 from ferryman.relay import forward, read
 from ferryman.relay.attribute import attribute
@@ -53,9 +53,7 @@ class Exchange(Flow):
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
-        self.line = line
-        self.client = client
-        self.request = request
+        self.line, self.client, self.request = line, client, request
         self.started_at = line.clock.now()
         self.started = line.clock.monotonic()
         self.id = line.ids.next(self.started_at)
@@ -364,7 +362,9 @@ class Exchange(Flow):
         self.settle(ended)
         self._answer(error.status, fields, body)
 
-    on_request_error = fail  # the rest of the request cannot be read, or we have failed at it
+    def on_request_error(self, error: RelayError) -> None:
+        """The rest of the request cannot be read, or we have failed at it."""
+        self.fail(error)
 
     def _drop_upstream(self) -> None:
         self.line.leave(self)

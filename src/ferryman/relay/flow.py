@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ferryman.http1.client import ClientConnection
 from ferryman.http1.connection import ServerConnection
-from ferryman.http1.request import Request
+from ferryman.http1.message import Request
 from ferryman.relay.line import Line
 
 

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from ferryman.clock import Clock
 from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
-from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
+from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
 from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
@@ -24,7 +22,7 @@ from ferryman.relay.admit import admit_models, admit_route
 from ferryman.relay.attribute import with_tags
 from ferryman.relay.batch import created_by
 from ferryman.relay.expect import Expectations
-from ferryman.relay.keyring import Key, Keyring, key_of, name_pattern
+from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of, name_pattern
 from ferryman.relay.values import Attribution, Route
 
 if TYPE_CHECKING:
@@ -43,14 +41,6 @@ Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
 
 
-class Rules(NamedTuple):
-    """The limits and budgets that hold for a call, and the scope of each, by its place in memory."""
-
-    limits: list[Limit]
-    budgets: list[Budget]
-    scopes: dict[int, Scope]
-
-
 class Hold(NamedTuple):
     """What a call has taken of limits and budgets.
 
@@ -61,23 +51,6 @@ class Hold(NamedTuple):
 
     taken: Taken
     ceiling_nanousd: int
-
-
-class Held(msgspec.Struct, gc=False):
-    """What a key is held to, as of one version of the snapshot.
-
-    Attributes:
-        scopes: that all of its calls are in.
-        blocked: what of them is, `None` if nothing is.
-        capped: it has to keep to a budget.
-        rules: by kind and model of a call.
-    """
-
-    version: int
-    scopes: list[Scope]
-    blocked: Scope | None
-    capped: bool
-    rules: dict[tuple[str, str], Rules]
 
 
 class Gate:
@@ -196,15 +169,15 @@ class Gate:
             return kept
         return caps.without_upstream_limits(kept) + caps.below_cap(max(capped, key=_used_share))
 
-    def _held_to(self, key: Key) -> Held:
+    def _held_to(self, key: Key) -> HeldTo:
         held, ring = key.held, self._ring
-        if isinstance(held, Held) and held.version == ring.version:
+        if isinstance(held, HeldTo) and held.version == ring.version:
             return held
         ids = [GATEWAY, *key.spec.scopes, *(f"tag:{tag}" for tag in key.spec.tags)]
         scopes = [scope for scope_id in ids if (scope := ring.scope(scope_id)) is not None]
         capped = any(budget.cap_nanousd is not None for scope in scopes for budget in scope.budgets)
         blocked = next((scope for scope in scopes if scope.blocked), None)
-        key.held = held = Held(ring.version, scopes, blocked, capped, {})
+        key.held = held = HeldTo(ring.version, scopes, blocked, capped, {})
         return held
 
     def _rules(self, key: Key, exchange: Exchange, charged: Attribution) -> tuple[Rules, list[str]]:
@@ -226,7 +199,7 @@ class Gate:
         limits, budgets = found.limits + added.limits, found.budgets + added.budgets
         return Rules(limits, budgets, found.scopes | added.scopes), []
 
-    def _named(self, held: Held, charged: Attribution) -> tuple[list[Scope], list[str]]:
+    def _named(self, held: HeldTo, charged: Attribution) -> tuple[list[Scope], list[str]]:
         """The scopes that a client names, and the ids of those that are to be made first.
 
         Raises:

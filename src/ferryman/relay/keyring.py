@@ -1,14 +1,28 @@
-"""The virtual keys that a worker knows, from the snapshots of the control plane."""
+"""The virtual keys that a worker knows, from the snapshots of the control plane.
+
+What the gate remembers of them stands here too, since `hatch_build.py` can compile no module that defines a
+Struct.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ferryman.limits.spec import DEFAULTS, KEYS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import (
+    DEFAULTS,
+    KEYS,
+    Budget,
+    Defaults,
+    KeySpec,
+    Limit,
+    Scope,
+    part_of_key,
+    part_of_scope,
+)
 from ferryman.model import Principal
 
 _decode_keys = msgspec.json.Decoder(list[KeySpec]).decode
@@ -43,6 +57,43 @@ class Key(msgspec.Struct, gc=False):
     def may_ask(self, model: str) -> bool:
         """Whether all allow-lists have `model`."""
         return all(pattern.fullmatch(model) for pattern in self.allowed)
+
+
+class Rules(NamedTuple):
+    """The limits and budgets that hold for a call, and the scope of each, by its place in memory."""
+
+    limits: list[Limit]
+    budgets: list[Budget]
+    scopes: dict[int, Scope]
+
+
+class HeldTo(msgspec.Struct, gc=False):
+    """What a key is held to, as of one version of the snapshot.
+
+    Attributes:
+        scopes: that all of its calls are in.
+        blocked: what of them is, `None` if nothing is.
+        capped: it has to keep to a budget.
+        rules: by kind and model of a call.
+    """
+
+    version: int
+    scopes: list[Scope]
+    blocked: Scope | None
+    capped: bool
+    rules: dict[tuple[str, str], Rules]
+
+
+class KnownKey(msgspec.Struct, gc=False):
+    """Who called with a head, for when a client repeats it.
+
+    Attributes:
+        version: of the keyring.
+        caller: a `Caller` of `ferryman.relay.authenticate`.
+    """
+
+    version: int
+    caller: Any
 
 
 class Keyring:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,7 +9,7 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.errors import Unavailable
 from ferryman.http1.pool import Pool
-from ferryman.model import Ids
+from ferryman.ids import Ids
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
@@ -101,11 +100,19 @@ class Line:
 
         Its exchanges count among ours, and leave no record.
         """
-        line = copy.copy(self)  # with our sets of what lives, not copies of them
-        line.pool, line.face, line.limits = pool, face, limits
-        line.auth, line.check, line.gate = "open", None, None
-        line.recorder = Recorder(lambda _: None)
-        line.held_bytes = 0
+        line = Line(
+            auth="open",
+            limits=limits,
+            face=face,
+            pool=pool,
+            clock=self.clock,
+            recorder=Recorder(lambda _: None),
+            client_address=self.client_address,
+            base_of=self.base_of,
+            catalog=self.catalog,
+        )
+        line.unpriced, line.ids, line.tasks = self.unpriced, self.ids, self.tasks
+        line.live, line.drains = self.live, self.drains
         return line
 
     def of(self, route: Route) -> Line:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from ferryman.http1.client import Body, ResponseHead
+from ferryman.http1.client import Body
+from ferryman.http1.message import ResponseHead
 from ferryman.model import Usage
 from ferryman.relay.values import Reading, Uncounted, joined
 from ferryman.wire.names import CODING

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-import msgspec
-
 from ferryman.http1.client import Body
-from ferryman.http1.fields import Fields, pattern_of, without
-from ferryman.http1.request import DROPPED, Request
+from ferryman.http1.fields import pattern_of, without
+from ferryman.http1.message import Fields, Request
+from ferryman.http1.request import DROPPED
 from ferryman.model import ABSENT, Call
+from ferryman.relay.shapes import Prepared
 from ferryman.relay.values import Route
 from ferryman.wire.edit import without_member
 from ferryman.wire.names import (
@@ -104,11 +104,11 @@ def prepare(
     """
     body_bytes = request.length if body is None else len(body)
     memo, target = request.fields.memo, route.target
-    if isinstance(memo, _Prepared) and memo.target == target:
+    if isinstance(memo, Prepared) and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
         head, mutations = _unframed_head(request, route, face, peer)
-        request.fields.memo = _Prepared(target, head, mutations)
+        request.fields.memo = Prepared(target, head, mutations)
     if is_edited:
         head = without(head, _CODING)
         mutations = "litellm_metadata" if mutations == "none" else f"{mutations}, litellm_metadata"
@@ -117,14 +117,6 @@ def prepare(
     if body_bytes or request.chunked or request.length is not None:
         return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, body_bytes), mutations
     return head + b"\r\n\r\n", mutations
-
-
-class _Prepared(msgspec.Struct, gc=False):
-    """What `prepare` made of a head, for when the client repeats it."""
-
-    target: bytes
-    head: bytes
-    mutations: str
 
 
 def _unframed_head(request: Request, route: Route, face: UpstreamFace, peer: str) -> tuple[bytes, str]:

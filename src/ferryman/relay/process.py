@@ -19,8 +19,8 @@ import structlog
 
 from ferryman.clock import SystemClock
 from ferryman.errors import JournalUnwritable, SettingsError
+from ferryman.ids import Ids
 from ferryman.ledger.writer import JournalWriter
-from ferryman.model import Ids
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ferryman.errors import BodyTooLarge, Overloaded, RelayError
 from ferryman.http1.client import Body
-from ferryman.http1.request import Request
+from ferryman.http1.message import Request
 from ferryman.model import Call
 from ferryman.relay.values import LineLimits, Route
 from ferryman.wire.request import decoded, read_call

@@ -14,11 +14,11 @@ from ferryman.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ferryman.model import Cost, Ended, Principal, Usage
+from ferryman.model import Ended, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.batch import with_batch
 from ferryman.relay.route import shown
-from ferryman.relay.values import Attribution
+from ferryman.relay.shapes import Caller, KnownCaller, Outcome
 from ferryman.wire.names import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -54,52 +54,6 @@ def outcome(
     return ended, error
 
 
-class _Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The members of an `Entry` that one client repeats with each request."""
-
-    method: str
-    path: str
-    principal: str | None = None
-    credential: str | None = None
-    user_id: str | None = None
-    team_id: str | None = None
-    client_address: str | None = None
-    session_id: str | None = None
-    end_user: str | None = None
-    tags: list[str] | None = None
-    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
-    agent_id: str | None = None
-    parent_agent_id: str | None = None
-    request_class: str | None = None
-    agent_type: str | None = None
-
-
-class _Known(msgspec.Struct, gc=False):
-    """A `_Caller` as JSON, for the next request with the same head and the same `charged`."""
-
-    charged: Attribution
-    principal: Principal | None
-    text: bytes
-
-
-class _Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The members of an `Entry` that are known once the exchange is over."""
-
-    ended: str
-    attempts: int
-    usage_complete: bool
-    response_bytes: int
-    duration_seconds: float
-    request_bytes: int | msgspec.UnsetType
-    status: int | None = None
-    error: str | None = None
-    upstream_request_id: str | None = None
-    usage: Usage | None = None
-    cost: Cost | None = None
-    time_to_first_byte_seconds: float | None = None
-    overhead_seconds: float | None = None
-
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -130,9 +84,9 @@ def _caller(exchange: Exchange) -> bytes:
     principal = exchange.caller.principal if exchange.caller is not None else None
     charged = exchange.attribution or hints(fields)
     known = fields.third_memo
-    if isinstance(known, _Known) and known.charged is charged and known.principal is principal:
+    if isinstance(known, KnownCaller) and known.charged is charged and known.principal is principal:
         return known.text
-    caller = _Caller(
+    caller = Caller(
         method=exchange.request.method.decode(),
         path=exchange.route.path or shown(exchange.request.target),
         principal=principal.id if principal is not None else None,
@@ -150,7 +104,7 @@ def _caller(exchange: Exchange) -> bytes:
         agent_type=charged.agent_type,
     )
     text = _encode(caller)[1:-1]
-    fields.third_memo = _Known(charged, principal, text)
+    fields.third_memo = KnownCaller(charged, principal, text)
     return text
 
 
@@ -164,7 +118,7 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
     upstream_id = head.fields.text(REQUEST_ID) if head is not None else None
     opening = exchange.opening
     told = opening.endswith(b',"request_bytes":%d}' % exchange.body_bytes)
-    outcome = _Outcome(
+    outcome = Outcome(
         ended.value,
         exchange.attempts,
         complete,

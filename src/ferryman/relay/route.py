@@ -6,7 +6,8 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
-from ferryman.http1.request import Request, is_host
+from ferryman.http1.message import Request
+from ferryman.http1.request import is_host
 from ferryman.relay.values import Route
 
 OWN_PATHS = frozenset(

@@ -193,7 +193,12 @@ class Worker:
 
 
 def build_line(
-    settings: Settings, *, clock: Clock, recorder: Recorder, check: KeyCheck | None, gate: Gate
+    settings: Settings,
+    *,
+    clock: Clock,
+    recorder: Recorder,
+    check: KeyCheck | None = None,
+    gate: Gate | None = None,
 ) -> Line:
     """The line that `settings` describe."""
     origin, prefix = origin_of(settings.upstream), settings.upstream.path

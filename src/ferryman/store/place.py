@@ -34,7 +34,7 @@ _ONE = timedelta(milliseconds=1)
 
 
 def place_of(entry_id: str) -> int:
-    """The place of the entry with an id that `ferryman.model.Ids` made, from 0 to `LAST_PLACE`.
+    """The place of the entry with an id that `ferryman.ids.Ids` made, from 0 to `LAST_PLACE`.
 
     Any other text has a place too, at the beginning of 1970.
     """

@@ -15,7 +15,8 @@ import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.wire.edit import members
-from ferryman.wire.usage import UNREADABLE, Answer, answer_of
+from ferryman.wire.shapes import Answer
+from ferryman.wire.usage import UNREADABLE, answer_of
 
 MAX_LINE_BYTES = 32 << 20
 """Of one result that is held to be read. An answer of 128,000 tokens has about half a megabyte; what tools

@@ -10,18 +10,11 @@ import msgspec
 
 from ferryman.model import CacheCreation, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.wire.scan import TopLevelObject
+from ferryman.wire.shapes import Answer, Event, LooseAnswer, LooseEvent, Typed
 
 _T = TypeVar("_T")
 
 _ESCAPE = re.compile(rb"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What is looked at in an answer, or in the message that a stream begins with."""
-
-    model: str | None = None
-    usage: Usage | None = None
-    stop_reason: str | None = None
 
 
 class Report(NamedTuple):
@@ -41,47 +34,14 @@ class Report(NamedTuple):
     category: str | None = None
 
 
-class _StopDetails(msgspec.Struct, gc=False):
-    category: str | None = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    stop_reason: str | None = None
-    stop_details: _StopDetails | None = None
-
-
-class _Event(msgspec.Struct, gc=False):
-    type: str | None = None
-    message: Answer | None = None
-    usage: Usage | None = None
-    delta: _Delta | None = None
-
-
-class _Type(msgspec.Struct, gc=False):
-    type: str | None = None
-
-
-class _LooseAnswer(msgspec.Struct, gc=False):
-    model: object = None
-    usage: object = None
-    stop_reason: object = None
-
-
-class _LooseEvent(msgspec.Struct, gc=False):
-    type: object = None
-    message: object = None
-    usage: object = None
-    delta: object = None
-
-
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises at hostile bytes; the last at deep nesting."""
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_type = msgspec.json.Decoder(_Type).decode
-_decode_loose_answer = msgspec.json.Decoder(_LooseAnswer).decode
-_decode_loose_event = msgspec.json.Decoder(_LooseEvent).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+_decode_type = msgspec.json.Decoder(Typed).decode
+_decode_loose_answer = msgspec.json.Decoder(LooseAnswer).decode
+_decode_loose_event = msgspec.json.Decoder(LooseEvent).decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
