@@ -84,6 +84,11 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate {self._ring!r}, {len(self._waiting)} waiting>"
 
+    @property
+    def waiting_count(self) -> int:
+        """Calls that wait for the control plane."""
+        return len(self._waiting)
+
     def take(self, time_zone: str) -> None:
         """Let windows begin in this time zone from now on."""
         if self._counters is not None and self._counters.calendar.zone.key != time_zone:
@@ -145,6 +150,9 @@ class Gate:
         self._waiting.pop(exchange, None)
         hold = exchange.hold
         if hold is None or self._counters is None:
+            return
+        if not exchange.attempts:
+            self._counters.give_back(hold.taken)
             return
         nanousd = exchange.cost.nanousd if exchange.cost is not None else 0
         if (batch := created_by(exchange.meter)) is not None:
