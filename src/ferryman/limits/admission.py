@@ -7,7 +7,7 @@ both may be refused for a moment, and try again; never do both go.
 What is in a cell, by what its row counts:
 
 - budget: epoch is the window's start; count is what was spent since the column was claimed and what is held,
-  in one word, so that nobody sees one without the other; held is how much of it is held.
+  in one word, so that nobody sees one without the other; spent is the first of these by itself.
 - requests or tokens in a minute: epoch is the minute; count is of this minute, previous of the one before.
 - parallel: count is in flight; epoch never changes.
 
@@ -35,10 +35,10 @@ from ferryman.limits.layout import (
     GRANTED,
     HEAD_BYTES,
     HEAD_WORDS,
-    HELD,
     PREVIOUS,
     ROW_BITS,
     ROWS,
+    SPENT,
 )
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
@@ -122,8 +122,8 @@ class Gate:
         for at, epoch, quantity, kind, _, _ in taken.parts:
             if kind == _BUDGET:
                 if words[at] == epoch:  # otherwise the window is over
+                    words[at + SPENT] += nanousd
                     words[at + COUNT] += nanousd - quantity
-                    words[at + HELD] -= quantity
             elif kind == _GAUGE:
                 if words[at] == epoch:
                     words[at + COUNT] -= quantity
@@ -138,11 +138,8 @@ class Gate:
         self._take_back(taken.parts)
 
     def _take_back(self, parts: list[Part]) -> None:
-        words = self._words
-        for at, epoch, quantity, kind, _, _ in parts:
+        for at, epoch, quantity, _, _, _ in parts:
             self._correct(at, epoch, -quantity)
-            if kind == _BUDGET and words[at] == epoch:
-                words[at + HELD] -= quantity
 
     def _correct(self, at: int, epoch: int, difference: int) -> None:
         """Count so much more, if it is still looked at; budgets and gauges have no previous epoch."""
@@ -212,10 +209,9 @@ class Gate:
                 continue
             if words[at] == epoch:
                 words[at + COUNT] += hold
-                words[at + HELD] += hold
             else:  # the epoch last: who dies before it has changed nothing
+                words[at + SPENT] = 0
                 words[at + COUNT] = hold
-                words[at + HELD] = hold
                 words[at] = epoch
             parts.append((at, epoch, hold, _BUDGET, NO_LIMIT, (budget, span)))
         return needs
