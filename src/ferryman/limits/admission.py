@@ -80,6 +80,7 @@ class Gate:
         self._table = table
         self._column = column
         self._words = table.words
+        self._fence = table.fence
         self._first = table.cell(0, column)
         self._offset = HEAD_WORDS + column * CELL_WORDS
         self._row_words = table.row_words
@@ -107,7 +108,7 @@ class Gate:
                 return NotReady(needs)
             if limits:
                 self._announce_limits(parts, limits, demand, int(now_seconds // 60))
-            self._table.fence()
+            self._fence()
             verdict = self._judge(parts, now_seconds, 0)
             if type(verdict) is Taken:
                 return verdict
@@ -254,7 +255,7 @@ class Gate:
             if begun == epoch:
                 committed += count
         # After the cells: what is folded into the base stands in both before it leaves its cell.
-        self._table.fence()
+        self._fence()
         base, granted = words[head + BASE], words[head + GRANTED]
         return (committed + base, granted) if words[head] == epoch else (committed, -1)
 
