@@ -7,7 +7,7 @@ both may be refused for a moment, and try again; never do both go.
 What is in a cell, by what its row counts:
 
 - budget: epoch is the window's start; count is what was spent since the column was claimed and what is held,
-  in one word, so that nobody sees one without the other; held is how much of it is held.
+  in one word, so that nobody sees one without the other; spent is the first of these by itself.
 - requests or tokens in a minute: epoch is the minute; count is of this minute, previous of the one before.
 - parallel: count is in flight; epoch never changes.
 
@@ -35,10 +35,10 @@ from ferryman.limits.layout import (
     GRANTED,
     HEAD_BYTES,
     HEAD_WORDS,
-    HELD,
     PREVIOUS,
     ROW_BITS,
     ROWS,
+    SPENT,
 )
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
@@ -80,6 +80,7 @@ class Admission:
         self._table = table
         self._column = column
         self._words = table.words
+        self._fence = table.fence
         self._first = table.cell(0, column)
         self._offset = HEAD_WORDS + column * CELL_WORDS
         self._row_words = table.row_words
@@ -107,7 +108,7 @@ class Admission:
                 return NotReady(needs)
             if limits:
                 self._announce_limits(parts, limits, demand, int(now_seconds // 60))
-            self._table.fence()
+            self._fence()
             verdict = self._judge(parts, now_seconds, 0)
             if type(verdict) is Taken:
                 return verdict
@@ -122,8 +123,8 @@ class Admission:
         for at, epoch, quantity, kind, _, _ in taken.parts:
             if kind == _BUDGET:
                 if words[at] == epoch:  # otherwise the window is over
+                    words[at + SPENT] += nanousd
                     words[at + COUNT] += nanousd - quantity
-                    words[at + HELD] -= quantity
             elif kind == _GAUGE:
                 if words[at] == epoch:
                     words[at + COUNT] -= quantity
@@ -138,11 +139,8 @@ class Admission:
         self._take_back(taken.parts)
 
     def _take_back(self, parts: list[Part]) -> None:
-        words = self._words
-        for at, epoch, quantity, kind, _, _ in parts:
+        for at, epoch, quantity, _, _, _ in parts:
             self._correct(at, epoch, -quantity)
-            if kind == _BUDGET and words[at] == epoch:
-                words[at + HELD] -= quantity
 
     def _correct(self, at: int, epoch: int, difference: int) -> None:
         """Count so much more, if it is still looked at; budgets and gauges have no previous epoch."""
@@ -212,10 +210,9 @@ class Admission:
                 continue
             if words[at] == epoch:
                 words[at + COUNT] += hold
-                words[at + HELD] += hold
             else:  # the epoch last: who dies before it has changed nothing
+                words[at + SPENT] = 0
                 words[at + COUNT] = hold
-                words[at + HELD] = hold
                 words[at] = epoch
             parts.append((at, epoch, hold, _BUDGET, NO_LIMIT, (budget, span)))
         return needs
@@ -258,7 +255,7 @@ class Admission:
             if begun == epoch:
                 committed += count
         # After the cells: what is folded into the base stands in both before it leaves its cell.
-        self._table.fence()
+        self._fence()
         base, granted = words[head + BASE], words[head + GRANTED]
         return (committed + base, granted) if words[head] == epoch else (committed, -1)
 

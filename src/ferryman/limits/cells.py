@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferryman.limits.layout import CELL_WORDS, COUNT, HELD, PREVIOUS
+from ferryman.limits.layout import CELL_WORDS, COUNT, PREVIOUS
 
 GAUGE_EPOCH = 2
 """Of what counts at once; 1 is the start of a window without end."""
@@ -11,17 +11,12 @@ MINUTE_MS = 60_000
 
 
 def sum_in(cells: tuple[int, ...], epoch: int, word: int = COUNT) -> int:
-    """What the cells of a budget or a gauge come to in an epoch; of a budget also what they hold."""
+    """What the cells of a budget or a gauge come to in an epoch; of a budget also `SPENT`."""
     total = 0
     for begun, count in zip(cells[::CELL_WORDS], cells[word::CELL_WORDS], strict=True):
         if begun == epoch:
             total += count
     return total
-
-
-def held_in(cells: tuple[int, ...], epoch: int) -> int:
-    """What the cells of a budget hold in an epoch."""
-    return sum_in(cells, epoch, HELD)
 
 
 def minutes_in(cells: tuple[int, ...], epoch: int) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ferryman.limits.cells import GAUGE_EPOCH, held_in, minutes_in, rate_of, sum_in
-from ferryman.limits.layout import BASE, EPOCH, EPOCH_BITS, GRANTED, epoch_of
+from ferryman.limits.cells import GAUGE_EPOCH, minutes_in, rate_of, sum_in
+from ferryman.limits.layout import BASE, EPOCH, EPOCH_BITS, GRANTED, SPENT, epoch_of
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
 from ferryman.limits.windows import Calendar
@@ -52,9 +52,9 @@ def budget_state(table: CounterTable, budget: Budget, calendar: Calendar, now_se
     """How much of `budget` is spent."""
     span = calendar.span(budget.window, budget.anchor, now_seconds)
     epoch = epoch_of(budget.row, span.start)
-    held, committed, granted = _read(table, budget.row, epoch)
+    spent, committed, granted = _read(table, budget.row, epoch)
     remaining = None if budget.cap_nanousd is None else max(0, budget.cap_nanousd - committed)
-    return BudgetState(span.start, span.end, committed - held, held, remaining, granted)
+    return BudgetState(span.start, span.end, spent, max(0, committed - spent), remaining, granted)
 
 
 def limit_state(table: CounterTable, limit: Limit, now_seconds: float) -> LimitState:
@@ -145,11 +145,11 @@ def zero_gauges(table: CounterTable, column: int) -> int:
 
 
 def _read(table: CounterTable, row: int, epoch: int) -> tuple[int, int, int]:
-    """What is held, what is committed, and the allowance, in an epoch."""
+    """What is spent, what is spent or held, and the allowance, in an epoch."""
     cells = table.row_cells(row)
     table.fence()
     words, head = table.words, table.head(row)
     base, granted = words[head + BASE], words[head + GRANTED]
     if words[head + EPOCH] != epoch:
         base = granted = 0
-    return held_in(cells, epoch), sum_in(cells, epoch) + base, granted
+    return sum_in(cells, epoch, SPENT) + base, sum_in(cells, epoch) + base, granted

@@ -5,7 +5,7 @@ column is one life of a worker, who claims it at its start in the name of its jo
 writer: a row's head has the control plane, its cells have the workers of their columns.
 
     head   epoch, base, granted, (spare)      of budgets: the window's start; nano-dollars
-    cell   epoch, count, previous, held       one for each column
+    cell   epoch, count, previous, spent      one for each column
 
 What is in a cell is described in `ferryman.limits.admission`.
 

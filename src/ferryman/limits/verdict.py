@@ -6,7 +6,7 @@ from math import ceil, inf
 
 import msgspec
 
-from ferryman.limits.cells import rate_of
+from ferryman.limits.cells import MINUTE_MS, rate_of
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.windows import Span
 
@@ -113,14 +113,13 @@ def refused_limit(limit: Limit, used: int, before: int, wanted: int, now_seconds
     room = limit.amount - wanted
     if limit.what == "parallel":
         return Refused(limit, used, wanted, limit.amount, 1 if room >= 0 else None, None)
-    passed_seconds = now_seconds % 60
     wait: int | None = None
     if room >= 0:
         if used <= room:  # as the last minute moves out of sight
-            at_seconds = 60 * (1 - (room - used) / max(before, 1))
+            at_ms = MINUTE_MS - (room - used) * MINUTE_MS // max(before, 1)
         else:  # not before this minute is the last one, and moves out of sight in turn
-            at_seconds = 60 + 60 * (1 - room / used)
-        wait = max(1, ceil(at_seconds - passed_seconds))
+            at_ms = 2 * MINUTE_MS - room * MINUTE_MS // used
+        wait = max(1, -((int(now_seconds * 1_000) % MINUTE_MS - at_ms) // 1_000))
     resets_at = int(now_seconds // 60 + (2 if used else 1)) * 60
     return Refused(limit, rate_of(used, before, now_seconds), wanted, limit.amount, wait, resets_at)
 

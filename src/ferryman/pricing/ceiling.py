@@ -116,8 +116,8 @@ class Ceilings:
         steps = []
         for tier in price.tiers:
             rate = max(tier.rates()[0], *tier.rates()[2:]) if extras.cached else tier.input
-            rates = [-(-one * numerator // denominator) for one in (rate, tier.output)]
-            steps.append((tier.above_tokens, rates[0], rates[1]))
+            input_rate = -(-rate * numerator // denominator)
+            steps.append((tier.above_tokens, input_rate, -(-tier.output * numerator // denominator)))
         if len(model) <= MAX_NAME_CHARACTERS:
             if len(self._steps) >= MAX_FOUND:
                 self._steps.clear()
