@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ferryman.limits.admission import Gate
+from ferryman.limits.admission import Admission
 from ferryman.limits.heads import (
     BudgetState,
     LimitState,
@@ -39,10 +39,10 @@ def table(tmp_path: Path) -> Iterator[CounterTable]:
     table.close()
 
 
-def gate(table: CounterTable, journal: str = "a") -> Gate:
+def gate(table: CounterTable, journal: str = "a") -> Admission:
     column = table.claim(journal)
     assert column is not None
-    return Gate(table, column, CALENDAR)
+    return Admission(table, column, CALENDAR)
 
 
 def limit(table: CounterTable, what: str, amount: int, name: str = "") -> Limit:

@@ -24,7 +24,7 @@ CAP = WORKERS * 200 * HOLD
 WORKER = """
 import sys
 from pathlib import Path
-from ferryman.limits.admission import Gate
+from ferryman.limits.admission import Admission
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
 from ferryman.limits.verdict import Demand, Refused, Taken
@@ -33,7 +33,7 @@ from ferryman.limits.windows import Calendar
 path, journal, cap, hold, actual, goes_on = sys.argv[1:]
 table = CounterTable.open(Path(path))
 column = table.claim(journal)
-gate = Gate(table, column, Calendar())
+gate = Admission(table, column, Calendar())
 limits = [Limit("parallel", 1_000, int(sys.stdin.readline()))]
 budgets = [Budget(int(cap), int(sys.stdin.readline()), hold="ceiling")]
 demand = Demand(ceiling_nanousd=int(hold))

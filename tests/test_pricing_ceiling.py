@@ -12,7 +12,8 @@ from ferryman.model import CacheCreation, ServerToolUse, Usage
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.ceiling import ADDED_TOKENS, MAX_OUTPUT_TOKENS, Ceilings, Extras
-from ferryman.pricing.cost import Terms, cost_of
+from ferryman.pricing.cost import cost_of
+from ferryman.pricing.terms import Terms
 from ferryman.settings_prices import PriceMultiplier
 
 CATALOG = load_catalog()
