@@ -82,9 +82,9 @@ class FlatCost(msgspec.Struct, frozen=True, gc=False):
 
     nanousd: Nanousd = ABSENT
     price_source: str = ""
-    estimated: bool = False
     price_revision: str = ""
     parts: msgspec.Raw = NO_PARTS
+    estimated: bool = False
     model: str = ""
     batch: bool = False
     refusal: msgspec.Raw = NOTHING
@@ -95,40 +95,40 @@ NO_COST = FlatCost()
 
 
 class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
-    """See `ferryman.model.Entry`."""
+    """See `ferryman.model.Entry`; in the order of the journal, in which msgspec finds each field at once."""
 
+    id: str
     started_at: datetime
-    ended: Outcome
-    duration_seconds: float
-    usage_complete: bool
-    stream: bool = False
-    time_to_first_byte_seconds: float = ABSENT
-    overhead_seconds: float = ABSENT
-    usage: FlatUsage = FlatUsage()
-    cost: FlatCost = NO_COST
+    method: str
+    path: str
+    principal: str = ""
+    credential: str = ""
+    client_address: str = ""
+    session_id: str = ""
+    end_user: str = ""
     tags: list[str] | None = None
+    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
     agent_id: str | None = None
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
-    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
-    id: str
-    method: str
-    path: str
-    attempts: int
-    request_bytes: int
-    response_bytes: int
     model: str = ""
-    principal: str = ""
-    end_user: str = ""
-    session_id: str = ""
-    credential: str = ""
-    client_address: str = ""
+    stream: bool = False
+    request_bytes: int
+    ended: Outcome
+    attempts: int
+    usage_complete: bool
+    response_bytes: int
+    duration_seconds: float
     status: int = ABSENT
     error: str = ""
     upstream_request_id: str = ""
+    usage: FlatUsage = FlatUsage()
+    cost: FlatCost = NO_COST
     batch: msgspec.Raw = NOTHING
     settles: msgspec.Raw = NOTHING
+    time_to_first_byte_seconds: float = ABSENT
+    overhead_seconds: float = ABSENT
 
 
 decode = msgspec.json.Decoder(Flat).decode

@@ -11,7 +11,15 @@ from zlib import crc32
 import msgspec
 
 from ferryman.ledger.records import decode_entry, encode
-from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
+from ferryman.model import (
+    CacheCreation,
+    Cost,
+    Ended,
+    Entry,
+    OutputTokensDetails,
+    ServerToolUse,
+    Usage,
+)
 from ferryman.store.flat import (
     ABSENT,
     MAX_COUNT,
