@@ -261,12 +261,10 @@ def test_dead_workers_open_exchange_becomes_interrupted_and_its_directory_goes(o
     office.work(bookkeeper)
     assert office.rows() == {"done": "done", "open": "interrupted"}
     store = opened_store(office.url)
-    with store._engines.read.connect() as connection:
-        columns = schema.entries.c
-        row = connection.execute(
-            select(columns.input_tokens, columns.usage_complete).where(columns.id == "open")
-        )
-        assert tuple(row.one()) == (17, False)
+    found = store.read.entry("open")
+    assert found is not None
+    assert found.usage is not None
+    assert (found.usage.input_tokens, found.usage_complete) == (17, False)
     store.close()
     assert [path.name for path in office.root.iterdir() if path.is_dir()] == []
     assert office.checkpoints() == []

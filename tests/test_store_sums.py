@@ -79,8 +79,9 @@ def told(store: Store, *by: Dimension) -> Counter[Any]:
 def expected(entries: list[Entry], *by: str) -> Counter[Any]:
     found: Counter[Any] = Counter()
     for one in entries:
-        row = dict(zip(COLUMNS, row_of(encode(one)), strict=True)) | {"day": one.started_at.date()}
-        row |= {"requests": 1, "errors": row["failed"]}
+        made = row_of(encode(one))
+        row = dict(zip(COLUMNS, made.values, strict=True)) | {"day": one.started_at.date()}
+        row |= dict(zip(MEASURES, made.measures, strict=True))
         for tag in dict.fromkeys(one.tags or []) if "tag" in by else [""]:
             for name in MEASURES:
                 found[*((row | {"tag": tag})[dimension] for dimension in by), name] += row[name] or 0

@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from msgspec.structs import asdict
 from sqlalchemy import func, select
 
+from ferryman.model import Entry, Usage
 from ferryman.settings_store import Postgres, SqliteFile
 from ferryman.store import schema
 from ferryman.store.engine import open_engines
+from ferryman.store.rows import entry_of
 from proofs.kill9.client import Answer, Clients
 from proofs.kill9.family import Family
 from proofs.kill9.upstream import Upstream
 from proofs.soak.process import Failed
 
 SHOWN = 5
+
+_FIELDS = (*Entry.__struct_fields__, *Usage.__struct_fields__)
 
 
 class Ledger:
@@ -26,7 +31,7 @@ class Ledger:
         engines = open_engines(target)
         table, sums = schema.entries, schema.rollups
         with engines.read.connect() as connection:
-            self.rows = [dict(row._mapping) for row in connection.execute(select(table))]
+            self.rows = [_fields(dict(row._mapping)) for row in connection.execute(select(table))]
             columns = [func.coalesce(func.sum(sums.c[name]), 0) for name in schema.MEASURES]
             self.sums = dict(
                 zip(schema.MEASURES, map(int, connection.execute(select(*columns)).one()), strict=True)
@@ -36,6 +41,12 @@ class Ledger:
         engines.write.dispose()
         self.by_id = {row["id"]: row for row in self.rows}
         self.ended = Counter(row["ended"] for row in self.rows)
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    """What an entry has, by name: itself, of its usage, and its columns."""
+    entry = entry_of(row)
+    return asdict(entry.usage or Usage()) | asdict(entry) | row
 
 
 class Check:
@@ -68,7 +79,7 @@ class Check:
         self.wrong += [f"{what}: not {one}" for one in bad[:SHOWN]]
 
     def _completed(self, clients: Clients) -> None:
-        rows, nothing = self._ledger.by_id, dict.fromkeys(schema.COLUMNS)
+        rows, nothing = self._ledger.by_id, dict.fromkeys(_FIELDS)
 
         def usage_differs(answer: Answer) -> bool:
             row = rows.get(answer.id, nothing)

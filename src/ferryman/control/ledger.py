@@ -20,8 +20,7 @@ from ferryman.ledger.tail import Batch, Checkpoint, Shape, Tail, deletable
 from ferryman.model import Entry
 from ferryman.pricing.anew import priced_anew
 from ferryman.pricing.catalog import Catalog, load_catalog
-from ferryman.store.batches import row_of_record
-from ferryman.store.rows import Row, id_of
+from ferryman.store.rows import Row, id_of, row_of
 from ferryman.store.write import Checkpoint as Stored
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Bookkeeper:
         self._lock = -1
         self._catalog = catalog
         # Entries are read as rows, which saves a third of the time.
-        self._shape = Shape(row_of_record, id_of, self._priced)
+        self._shape = Shape(row_of, id_of, self._priced)
         self._tails: dict[str, Tail[Row]] = {}
         self._stored: dict[str, Checkpoint] | None = None
         self._migrated = False

@@ -82,6 +82,7 @@ async def work(child: Child) -> None:
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # as a worker: what is read of journals holds no cycles, and is much
     child.ready()
     await child.stopping.wait()
     await _workers_gone(child, processes, feed)

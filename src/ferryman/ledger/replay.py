@@ -31,17 +31,23 @@ class Replay:
 
     def __init__(self, live: Iterable[Live] = ()) -> None:
         """Go on with the exchanges of `live`."""
-        self._live = {
-            opened_id(bytes(one.opened)): one for one in live
-        }  # bounded by what the worker relays at once
+        # Both by id, and bounded by what the worker relays at once.
+        self._opened: dict[str, bytes] = {}
+        self._seen: dict[str, Usage] = {}
+        for one in live:
+            self.open(bytes(one.opened))
+            if one.usage is not None:
+                self._seen[opened_id(bytes(one.opened))] = one.usage
 
     def __repr__(self) -> str:
-        return f"<Replay {len(self._live)} open>"
+        return f"<Replay {len(self._opened)} open>"
 
     @property
     def live(self) -> tuple[Live, ...]:
         """The exchanges that are not closed."""
-        return tuple(self._live.values())
+        return tuple(
+            Live(msgspec.Raw(payload), self._seen.get(exchange)) for exchange, payload in self._opened.items()
+        )
 
     def open(self, payload: bytes) -> None:
         """An exchange opens, or opens again: `payload` is the JSON of an `Opened`.
@@ -49,20 +55,19 @@ class Replay:
         Raises:
             ValueError: it is none.
         """
-        exchange = opened_id(payload)
-        one = self._live.get(exchange)
-        self._live[exchange] = Live(msgspec.Raw(payload), one.usage if one is not None else None)
+        self._opened[opened_id(payload)] = payload
 
     def see(self, seen: Seen) -> None:
         """The input of an exchange was seen."""
-        one = self._live.get(seen.id)
-        if one is not None:  # else its `open` could not be read; the close will tell all the same
-            usage = one.usage.updated(seen.usage) if one.usage is not None else seen.usage
-            self._live[seen.id] = Live(one.opened, usage)
+        if seen.id in self._opened:  # else its `open` could not be read; the close will tell all the same
+            before = self._seen.get(seen.id)
+            self._seen[seen.id] = seen.usage if before is None else before.updated(seen.usage)
 
     def close(self, entry_id: str) -> None:
         """The exchange has its entry."""
-        self._live.pop(entry_id, None)
+        self._opened.pop(entry_id, None)
+        if self._seen:
+            self._seen.pop(entry_id, None)
 
     def finish(self, now: float) -> list[Entry]:
         """The worker is dead: an entry for each exchange that is still open, which then is not any more.
@@ -70,8 +75,9 @@ class Replay:
         Args:
             now: Unix time in seconds; an interrupted exchange lasted until then at most.
         """
-        entries = [interrupted(one, now) for one in self._live.values()]
-        self._live.clear()
+        entries = [interrupted(one, now) for one in self.live]
+        self._opened.clear()
+        self._seen.clear()
         return entries
 
 

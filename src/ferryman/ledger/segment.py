@@ -107,13 +107,13 @@ class SegmentReader:
             else:  # the writer may have cut off what it could not finish since we read it
                 self._read_anew()
 
-    def run(self, most: int) -> list[Frame]:
-        """The records that are in memory already, without reading them: `pass_by` does."""
+    def run(self, most: int) -> list[tuple[int, int, bytes, int]]:
+        """The records that are in memory already (see `run_of`), without reading them: `pass_by` does."""
         return run_of(self._data, self.offset - self._base, most)
 
-    def pass_by(self, frame: Frame) -> None:
-        """Read a record of `run`, the first that is not read yet."""
-        self.offset = self._base + frame.end
+    def pass_by(self, end: int) -> None:
+        """Read the records of `run` up to the one with this `end`."""
+        self.offset = self._base + end
         self._fresh = False
 
     def _begin(self, *, sealed: bool) -> bool:

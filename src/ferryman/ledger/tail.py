@@ -202,13 +202,13 @@ class Tail(Generic[T]):
         if reader is None or reader.header is None or not self._beyond:
             return 0
         made, id_of = self._shape.made, self._shape.id_of
-        open_, close = self._replay.open, self._replay.close
+        open_, close, entered = self._replay.open, self._replay.close, self._entries.append
         frames = reader.run(most - 1)
         for found in frames:
-            reader.pass_by(found)
-            kind, sequence, payload, _ = found
+            kind, sequence, payload, end = found
             if kind not in _FREQUENT or not self._within < sequence == self._sequence + 1:
-                self._take(found)
+                reader.pass_by(end)
+                self._take(Frame(*found))
                 continue
             self._within = self._sequence = sequence
             try:
@@ -217,10 +217,13 @@ class Tail(Generic[T]):
                     continue
                 entry = made(payload)
             except ValueError:
+                reader.pass_by(end)
                 self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
             else:
                 close(id_of(entry))
-                self._entries.append(entry)
+                entered(entry)
+        if frames:
+            reader.pass_by(frames[-1][-1])
         return len(frames)
 
     def _settled(self, now: float) -> list[T]:

@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Text, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ferryman.ledger.records import decode_entry, encode
+from ferryman.ledger.records import encode
 from ferryman.model import SETTLEMENT, BatchResults, Ended, Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.rows import Row, microseconds, moment, row_of
@@ -60,33 +60,6 @@ _decode_tags = msgspec.json.Decoder(list[str]).decode
 _decode_more = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_notes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-class BatchRow(tuple[Any, ...]):  # noqa: SLOT001  # a tuple has no room for one
-    """The row of an exchange that tells of a batch.
-
-    Attributes:
-        entry: the exchange's.
-    """
-
-    entry: Entry
-
-
-def row_of_record(payload: bytes) -> Row:
-    """The row of an entry in the journal; a `BatchRow` if it tells of a batch.
-
-    Raises:
-        ValueError: it is no entry.
-    """
-    row = row_of(payload)
-    if payload.find(b'"batch":{') < 0 and payload.find(b'"settles":{') < 0:
-        return row
-    entry = decode_entry(payload)
-    if entry.batch is None and entry.settles is None:
-        return row
-    noted = BatchRow(row)
-    noted.entry = entry
-    return noted
 
 
 class Due(NamedTuple):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect
 
 from ferryman.errors import SettingsError
-from ferryman.store.engine import Engines, translated
+from ferryman.store.engine import PAGE_BYTES, Engines, translated
 from ferryman.store.schema import REVISION, VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -125,5 +125,6 @@ def _file_lock(engines: Engines) -> Iterator[None]:
         with engines.write.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None  # noqa: S101  # for the checker
+            driver.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # which only an empty file takes
             driver.execute("PRAGMA journal_mode = WAL")
         yield

@@ -38,12 +38,13 @@ def place_of(entry_id: str) -> int:
 
     Any other text has a place too, at the beginning of 1970.
     """
-    one = entry_id
-    try:  # without the digits of the version and of the variant
-        place = int(one[:8] + one[9:13] + one[15:18] + one[20:23], 16) >> 3 if len(one) == ID_LENGTH else -1
+    try:
+        bits = int(entry_id.replace("-", ""), 16) if len(entry_id) == ID_LENGTH else -1
     except ValueError:
-        place = -1
-    return place if 0 <= place <= LAST_PLACE else crc32(one.encode("utf-8", "replace"))
+        bits = -1
+    # The time, then the random bits but for those of the version and of the variant.
+    place = bits >> 80 << RANDOM_BITS | (bits >> 64 & 0xFFF) << 9 | bits >> 51 & 0x1FF
+    return place if 0 <= place <= LAST_PLACE else crc32(entry_id.encode("utf-8", "replace"))
 
 
 def first_place(moment: datetime) -> int:

@@ -13,13 +13,13 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, func, select
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
-from ferryman.store.rows import entry_of, microseconds, moment
-from ferryman.store.schema import COUNTED, GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.rows import counts_in, entry_of, microseconds, moment
+from ferryman.store.schema import GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
 from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
 
 MAX_PAGE = 1_000
@@ -272,20 +272,21 @@ class Reader:
 
         Sums by day do not know sessions: every entry of that time is read.
         """
-        columns = [func.count().label("requests"), func.sum(case((entries.c.failed, 1), else_=0))]
-        columns[1] = columns[1].label("errors")
-        columns += [func.coalesce(func.sum(entries.c[name]), 0).label(name) for name in COUNTED]
-        wanted = Filter(start=start, end=end)
+        table, wanted = entries.c, Filter(start=start, end=end)
+        found: dict[str | None, list[int]] = {}
         with translated(), self._engines.read.connect() as connection:
-            query = (
-                select(entries.c.session_id, *columns)
-                .where(entries.c.place.between(*span_of(connection, wanted)), *conditions(wanted))
-                .group_by(entries.c.session_id)
-                .order_by(func.coalesce(func.sum(entries.c.cost_nanousd), 0).desc(), entries.c.session_id)
-                .limit(limit)
+            query = select(table.session_id, table.failed, table.cost_nanousd, table.rest).where(
+                table.place.between(*span_of(connection, wanted)), *conditions(wanted)
             )
-            found = [row._asdict() for row in connection.execute(query)]
-        return [(row.pop("session_id"), _sums(row)) for row in found]
+            rows = connection.execution_options(yield_per=STEP).execute(query)
+            for session_id, failed, nanousd, rest in rows:
+                measures = [1, int(failed), *counts_in(rest), nanousd or 0]
+                there = found.get(session_id)
+                found[session_id] = (
+                    measures if there is None else [a + b for a, b in zip(there, measures, strict=True)]
+                )
+        by_cost = sorted(found.items(), key=lambda one: (-one[1][-1], one[0] is not None, one[0] or ""))
+        return [(name, _sums(dict(zip(MEASURES, sums, strict=True)))) for name, sums in by_cost[:limit]]
 
 
 def _sums(row: dict[str, Any]) -> Sums:

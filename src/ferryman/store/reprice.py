@@ -122,7 +122,7 @@ def _nanousd(cost: Cost | None) -> int:
 
 
 def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entry, Cost]]) -> None:
-    values = [{"at": row.place, **cost_columns(cost)} for row, _, cost in changed]
+    values = [{"at": row.place, **cost_columns(entry, cost)} for row, entry, cost in changed]
     connection.execute(update(entries).where(entries.c.place == bindparam("at")), values)
     sums: dict[tuple[str, int], int] = {}
     tag_sums: dict[tuple[str, int], int] = {}

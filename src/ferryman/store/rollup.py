@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Any, Protocol, TypeVar
 
 from ferryman.store.place import EPOCH
-from ferryman.store.rows import COUNTED_FROM, COUNTED_TO, MICROSECONDS_PER_DAY, POSITION, Row, tags_of
+from ferryman.store.rows import Key, Row
 
 K = TypeVar("K")
 Group = tuple[str, str, str, str, int, str]
@@ -36,28 +36,30 @@ MAX_DAYS = 6
 """Days whose groups are in memory, those with tags by themselves: today, and what late journals bring.
 About 6 MB for a full one."""
 
-_STARTED, _TAGS, _FAILED = POSITION["started_at_microseconds"], POSITION["tags"], POSITION["failed"]
-_MODEL, _PRINCIPAL, _END_USER = POSITION["model"], POSITION["principal"], POSITION["end_user"]
-_STATUS_CLASS, _ENDED = POSITION["status_class"], POSITION["ended"]
-
 
 def summed(rows: Iterable[Row]) -> tuple[Sums, Sums]:
     """The sums of `rows` of `entries`, and those for each of their tags."""
-    sums: Sums = {}
-    tag_sums: Sums = {}
-    days: dict[int, date] = {}
+    alike: dict[Key, list[tuple[Any, ...]]] = {}
+    tagged: dict[tuple[str, Key], list[tuple[Any, ...]]] = {}
     for row in rows:
-        number = row[_STARTED] // MICROSECONDS_PER_DAY
-        day = days.get(number)
-        if day is None:
-            day = days[number] = (EPOCH + timedelta(days=number)).date()
-        status_class, ended, model = row[_STATUS_CLASS], row[_ENDED], row[_MODEL]
-        measures = [1, row[_FAILED], *[count or 0 for count in row[COUNTED_FROM:COUNTED_TO]]]
-        _add(sums, (day, ("", model, row[_PRINCIPAL], row[_END_USER], status_class, ended)), measures)
-        if row[_TAGS]:
-            for tag in tags_of(row):
-                _add(tag_sums, (day, (tag, model, "", "", status_class, ended)), measures)
-    return sums, tag_sums
+        alike.setdefault(row.key, []).append(row.measures)
+        if row.tags:
+            day, model, _, _, status_class, ended = row.key
+            for tag in row.tags:
+                key = tag, (day, model, "", "", status_class, ended)
+                tagged.setdefault(key, []).append(row.measures)
+    sums = {_group("", key): _totals(measures) for key, measures in alike.items()}
+    return sums, {_group(tag, key): _totals(measures) for (tag, key), measures in tagged.items()}
+
+
+def _group(tag: str, key: Key) -> tuple[date, Group]:
+    day, model, principal, end_user, status_class, ended = key
+    return (EPOCH + timedelta(days=day)).date(), (tag, model, principal, end_user, status_class, ended)
+
+
+def _totals(measures: Iterable[tuple[Any, ...]]) -> list[int]:
+    # Of many rows at once, and `filter` leaves out what is not there: a tenth of adding row by row.
+    return [sum(filter(None, column)) for column in zip(*measures, strict=True)]
 
 
 def _add(sums: dict[K, list[int]], key: K, measures: list[int]) -> None:

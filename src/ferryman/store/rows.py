@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,48 +9,83 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
-from msgspec.structs import replace
 
-from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
-from ferryman.store.flat import ABSENT, CostRest, Flat, FlatCost, FlatUsage, decode
+from ferryman.ledger.records import decode_entry, encode
+from ferryman.model import (
+    CacheCreation,
+    Cost,
+    Ended,
+    Entry,
+    OutputTokensDetails,
+    ServerToolUse,
+    Usage,
+)
+from ferryman.store.flat import (
+    ABSENT,
+    MAX_COUNT,
+    MAX_NANOUSD,
+    NOTHING,
+    Flat,
+    More,
+    Rest,
+    decode,
+    decode_rest,
+)
 from ferryman.store.place import EPOCH, hour_of, place_of
-from ferryman.store.schema import COLUMNS, COUNTED, TOKENS
+from ferryman.store.schema import COLUMNS, TOKENS
 
-Row = tuple[Any, ...]
-"""A value for each of `COLUMNS` as the drivers take it fast: JSON as text, an int for a bool, and `''` for
-what is not there (SQLite's takes ten times as long for a None as for a text)."""
+Key = tuple[int, str, str, str, int, str]
+"""Under what an entry is added up: its UTC day, as days since 1970, model, principal, end user, class of
+status and way of ending; `''` is what it does not have."""
 
-MICROSECONDS_PER_DAY = 86_400_000_000
 
-MORE = (
-    *("agent_id", "parent_agent_id", "request_class", "agent_type", "spend_logs_metadata"),
-    *("speed", "iterations"),
-)
-"""What few entries have and nothing looks for: fields of `Entry` and of its usage, in the column `more`.
-A column of its own would cost every row some tenths of a microsecond."""
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An entry on its way into the database.
 
-POSITION = {name: position for position, name in enumerate(COLUMNS)}
-_ID = POSITION["id"]
-COUNTED_FROM, COUNTED_TO = POSITION[COUNTED[0]], POSITION[COUNTED[-1]] + 1
-_TOKENS_TO = COUNTED_FROM + len(TOKENS)
+    Attributes:
+        values: one for each of `COLUMNS` as the drivers take it fast: an int for a bool, and `''` for what is
+            not there (SQLite's takes ten times as long for a None as for a text).
+        key: under what it is added up.
+        measures: what is added up: one for each of `MEASURES`, `''` for what is not there.
+        tags: each once.
+        entry: of an exchange that tells of a batch.
+    """
 
-MAX_COUNT = 10**12
-"""Tokens of one exchange: beyond what can be, and a million of it still fits into 64 bits."""
+    values: tuple[Any, ...]
+    key: Key
+    measures: tuple[Any, ...]
+    tags: list[str] | None = None
+    entry: Entry | None = None
 
-MAX_NANOUSD = 10**15
-"""Of one exchange, a million dollars: the same."""
 
-_SAME = (
-    *("id", "method", "path", "principal", "credential", "client_address", "session_id", "model", "status"),
-    *("error", "upstream_request_id", "attempts", "request_bytes", "response_bytes", "end_user", "tags"),
-)
+_SAME = ("id", "principal", "end_user", "session_id", "model", "status")
 """Columns that are fields of `Entry` as they stand."""
 
+_SAME_REST = (
+    "method",
+    "path",
+    "stream",
+    "attempts",
+    "usage_complete",
+    "request_bytes",
+    "response_bytes",
+    "tags",
+)
+"""The same of `Rest`."""
+
+_OR_NONE = (
+    *("credential", "client_address", "upstream_request_id", "error"),
+    *("time_to_first_byte_seconds", "overhead_seconds"),
+)
+"""The same, but for what is not there."""
+
+_SAME_MORE = ("agent_id", "parent_agent_id", "request_class", "agent_type", "spend_logs_metadata")
+"""The same of `More`."""
+
 _NO_CACHE, _NO_TOOLS, _NO_DETAILS = CacheCreation(), ServerToolUse(), OutputTokensDetails()
-_OUTCOMES = {ended: ended.value for ended in Ended}
-_NOTHING = (None,) * len(MORE)
-_MICROSECOND = timedelta(microseconds=1)
-_NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+_NO_MORE = More()
+_BACKSLASH = ord("\\")  # as a number it is found in a fifth of the time
+_NUL_ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def microseconds(moment: datetime) -> int:
@@ -75,185 +109,175 @@ def row_of(payload: bytes) -> Row:
     Raises:
         ValueError: it is no entry.
     """
-    flat = decode(payload)
-    if b"\\" in payload:
-        flat = _cleaned(flat)
-    usage, outcome, status, tags = flat.usage, _OUTCOMES[flat.ended], flat.status, flat.tags
-    cache, tools = usage.cache_creation, usage.server_tool_use
+    if _BACKSLASH in payload and b"\\u0000" in payload:  # which PostgreSQL does not store in its texts
+        payload = _NUL_ESCAPE.sub(rb"\1\\ufffd", payload)
+    try:
+        flat = decode(payload)
+    except msgspec.ValidationError:
+        flat = decode(_bounded(payload))
+    usage, outcome, status, tags, cost = flat.usage, flat.ended, flat.status, flat.tags, flat.cost
     model, principal, end_user, session_id = flat.model, flat.principal, flat.end_user, flat.session_id
-    first_byte, overhead, cost = flat.time_to_first_byte_seconds, flat.overhead_seconds, flat.cost
-    nanousd = cost.nanousd
-    place = place_of(flat.id)
+    entry_id, cache, tools, nanousd = flat.id, usage.cache_creation, usage.server_tool_use, cost.nanousd
+    place = place_of(entry_id)
     hour = hour_of(place) << 32  # and below it as in `key_of`, whose calls cost more than what they do
-    row: Row = (
-        place,
-        flat.id,
-        (flat.started_at - EPOCH) // _MICROSECOND,
-        flat.method,
-        flat.path,
-        outcome,
-        1 if flat.stream else 0,
-        status // 100 if status else 0,
-        1 if has_failed(outcome, status or None) else 0,
-        flat.attempts,
-        1 if flat.usage_complete else 0,
-        flat.request_bytes,
-        flat.response_bytes,
-        int(flat.duration_seconds * 1_000_000 + 0.5),
-        model,
-        principal,
-        end_user,
-        session_id,
-        model and hour | crc32(model.encode()),
-        principal and hour | crc32(principal.encode()),
-        end_user and hour | crc32(end_user.encode()),
-        session_id and hour | crc32(session_id.encode()),
-        flat.credential,
-        flat.client_address,
-        status,
-        flat.error,
-        flat.upstream_request_id,
-        first_byte if first_byte == ABSENT else int(first_byte * 1_000_000 + 0.5),
-        overhead if overhead == ABSENT else int(overhead * 1_000_000 + 0.5),
-        usage.input_tokens, usage.output_tokens,
-        usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
-        cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
-        tools.web_search_requests, tools.web_fetch_requests,
-        usage.output_tokens_details.thinking_tokens, nanousd,
-        usage.service_tier, usage.inference_geo,
-        cost.price_source,
-        "" if nanousd == ABSENT else 1 if cost.estimated else 0,
-        _json(list(dict.fromkeys(tags))) if tags else "",
-        _more(flat),
-        "" if nanousd == ABSENT else _cost(cost),
+    since = flat.started_at - EPOCH
+    day = since.days
+    status_class = status // 100 if status else 0
+    failed = 1 if has_failed(outcome, status or None) else 0
+    counts = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_creation_input_tokens,
+        usage.cache_read_input_tokens,
+        cache.ephemeral_5m_input_tokens,
+        cache.ephemeral_1h_input_tokens,
+        tools.web_search_requests,
+        tools.web_fetch_requests,
+        usage.output_tokens_details.thinking_tokens,
+    )
+    if tags:
+        tags = list(dict.fromkeys(tags))
+    return Row(
+        (
+            place,
+            entry_id,
+            (day * 86_400 + since.seconds) * 1_000_000 + since.microseconds,
+            int(flat.duration_seconds * 1_000_000 + 0.5),
+            outcome,
+            status,
+            status_class,
+            failed,
+            model,
+            principal,
+            end_user,
+            session_id,
+            model and hour | crc32(model.encode()),
+            principal and hour | crc32(principal.encode()),
+            end_user and hour | crc32(end_user.encode()),
+            session_id and hour | crc32(session_id.encode()),
+            nanousd,
+            _rest(flat, counts, tags),
+        ),
+        (day, model, principal, end_user, status_class, outcome),
+        (1, failed, *counts, nanousd),
+        tags,
+        None if flat.batch is flat.settles is NOTHING else decode_entry(payload),
     )  # fmt: skip
-    most = max(filter(None, row[COUNTED_FROM:_TOKENS_TO]), default=0)
-    return row if most <= MAX_COUNT and (nanousd == ABSENT or nanousd <= MAX_NANOUSD) else _bounded(row)
+
+
+def cost_columns(entry: Entry, cost: Cost) -> dict[str, Any]:
+    """The columns of `entry` that are others if it costs `cost`."""
+    values = dict(zip(COLUMNS, row_of(encode(msgspec.structs.replace(entry, cost=cost))).values, strict=True))
+    return {name: values[name] for name in ("cost_nanousd", "rest")}
 
 
 def id_of(row: Row) -> str:
-    """The id in a row made by `row_of`."""
-    found: str = row[_ID]
+    """The id of the entry."""
+    found: str = row.values[1]
     return found
 
 
-def _bounded(row: Row) -> Row:
-    bounds = [MAX_COUNT] * len(TOKENS) + [MAX_NANOUSD]
-    counts = [
-        count if count == ABSENT else min(count, most)
-        for count, most in zip(row[COUNTED_FROM:COUNTED_TO], bounds, strict=True)
-    ]
-    return (*row[:COUNTED_FROM], *counts, *row[COUNTED_TO:])
+def _bounded(payload: bytes) -> bytes:
+    """`payload` with no count out of bounds; as it is if it is no entry.
+
+    Raises:
+        ValueError: it is no entry.
+    """
+    entry = decode_entry(payload)
+    usage, cost = entry.usage, entry.cost
+    if cost is not None:
+        cost = msgspec.structs.replace(cost, nanousd=min(cost.nanousd, MAX_NANOUSD))
+    return encode(msgspec.structs.replace(entry, usage=_cut(usage), cost=cost))
 
 
-def _cost(cost: FlatCost) -> str:
-    rest = CostRest(cost.price_revision, cost.parts, cost.model, cost.batch, cost.refusal, cost.declined)
-    return _json(rest)
+def _cut(value: Any) -> Any:  # noqa: ANN401  # of a usage
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _cut(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    return min(value, MAX_COUNT) if isinstance(value, int) else value
 
 
-def _more(flat: Flat) -> str:
+def _rest(flat: Flat, counts: tuple[Any, ...], tags: list[str] | None) -> str:
+    """The JSON of a `Rest`; a tuple takes less time than the struct itself."""
+    usage, cost = flat.usage, flat.cost
+    how = None
+    if cost.nanousd != ABSENT:
+        how = (
+            cost.price_source, cost.estimated, cost.price_revision, cost.parts,
+            cost.model, cost.batch, cost.refusal, cost.declined,
+        )  # fmt: skip
+    rest = (
+        flat.method, flat.path, flat.stream, flat.attempts, flat.usage_complete,
+        flat.request_bytes, flat.response_bytes,
+        flat.time_to_first_byte_seconds, flat.overhead_seconds,
+        flat.credential, flat.client_address, flat.upstream_request_id, flat.error,
+        tags, counts, usage.service_tier, usage.inference_geo, _more(flat), how,
+    )  # fmt: skip
+    return encode(rest).decode()
+
+
+def _more(flat: Flat) -> More | None:
     usage = flat.usage
-    found = (
+    if (
+        flat.agent_id is flat.parent_agent_id is flat.request_class is flat.agent_type is usage.speed is None
+        and flat.spend_logs_metadata is None
+        and usage.iterations is None
+    ):
+        return None
+    return More(
         *(flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type),
         *(flat.spend_logs_metadata, usage.speed, usage.iterations),
     )
-    if found == _NOTHING:
-        return ""
-    return _json({name: value for name, value in zip(MORE, found, strict=True) if value is not None})
-
-
-def _cleaned(flat: Flat) -> Flat:
-    """`flat` without what PostgreSQL does not store in its texts."""
-    tags = None if flat.tags is None else [_clean(tag) for tag in flat.tags]
-    return replace(flat, tags=tags, usage=replace(flat.usage, **_texts(flat.usage)), **_texts(flat))
-
-
-def _texts(part: Flat | FlatUsage) -> dict[str, str]:
-    values = ((name, getattr(part, name)) for name in part.__struct_fields__)
-    return {name: _clean(value) for name, value in values if type(value) is str}
-
-
-def _clean(text: str) -> str:
-    """`text` without NUL."""
-    return text.replace("\x00", "\ufffd")
-
-
-def _json(value: object) -> str:
-    """`value` as JSON text that both databases take; text with an escape is spelled anew."""
-    text = msgspec.json.encode(value).decode()
-    if "\\u" not in text:
-        return text
-    plain = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-    return _NUL_ESCAPE.sub(r"\1\\ufffd", plain)
-
-
-def tags_of(row: Row) -> list[str]:
-    """The tags of a row made by `row_of`."""
-    text = row[POSITION["tags"]]
-    return json.loads(text) if text else []
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """The entry of a row as the database returns it, columns by name and JSON decoded.
+    """The entry of a row as the database returns it, columns by name.
 
-    Times come back to the microsecond. Parts of the usage that held nothing are `None`.
+    Start and length come back to the microsecond. Parts of the usage that held nothing are `None`.
     """
-    more = row["more"] or {}
-    notes = more.get("spend_logs_metadata")
-    later: dict[str, Any] = {name: more.get(name) for name in MORE[:4]}
-    first_byte, overhead = row["time_to_first_byte_microseconds"], row["overhead_microseconds"]
+    rest = decode_rest(row["rest"])
+    more = rest.more or _NO_MORE
     return Entry(
         **{name: row[name] for name in _SAME},
-        **later,
-        spend_logs_metadata=None if notes is None else {name: _raw(value) for name, value in notes.items()},
+        **{name: getattr(rest, name) for name in _SAME_REST},
+        **{name: _or_none(getattr(rest, name)) for name in _OR_NONE},
+        **{name: getattr(more, name) for name in _SAME_MORE},
         started_at=moment(row["started_at_microseconds"]),
         ended=Ended(row["ended"]),
-        stream=bool(row["stream"]),
-        usage=_usage_of(row, more),
-        cost=cost_in(row),
-        usage_complete=bool(row["usage_complete"]),
+        usage=_usage_of(rest, more),
+        cost=_cost_of(row["cost_nanousd"], rest),
         duration_seconds=row["duration_microseconds"] / 1_000_000,
-        time_to_first_byte_seconds=None if first_byte is None else first_byte / 1_000_000,
-        overhead_seconds=None if overhead is None else overhead / 1_000_000,
     )
 
 
-def cost_in(row: Mapping[str, Any]) -> Cost | None:
-    """The cost in a row as the database returns it, JSON decoded; `None` if it has none."""
-    if row["cost_nanousd"] is None:
+def counts_in(rest: str) -> list[int]:
+    """What the column `rest` has of each of `ferryman.store.schema.TOKENS`."""
+    return [count if isinstance(count, int) else 0 for count in decode_rest(rest).counts]
+
+
+def _or_none(value: Any) -> Any:  # noqa: ANN401  # whatever it is
+    return None if value == ABSENT else value
+
+
+def _cost_of(nanousd: int | None, rest: Rest) -> Cost | None:
+    how = rest.cost
+    if nanousd is None or how is None:
         return None
-    sure = {"nanousd": row["cost_nanousd"], "price_source": row["price_source"]}
-    return msgspec.convert(row["cost"] | sure | {"estimated": bool(row["estimated"])}, Cost)
+    return Cost(nanousd=nanousd, **{name: getattr(how, name) for name in how.__struct_fields__})
 
 
-def cost_columns(cost: Cost) -> dict[str, Any]:
-    """The columns of a cost, JSON not yet encoded; `cost_in` is its inverse."""
-    rest = msgspec.to_builtins(cost)
-    sure = {name: rest.pop(name, False) for name in ("nanousd", "price_source", "estimated")}
-    nanousd = min(sure.pop("nanousd"), MAX_NANOUSD)
-    return {"cost_nanousd": nanousd, **sure, "cost": rest}
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
-
-
-def _usage_of(row: Mapping[str, Any], more: Mapping[str, Any]) -> Usage | None:
-    cache = CacheCreation(row["ephemeral_5m_input_tokens"], row["ephemeral_1h_input_tokens"])
-    tools = ServerToolUse(row["web_search_requests"], row["web_fetch_requests"])
-    details = OutputTokensDetails(row["thinking_tokens"])
-    iterations = more.get("iterations")
+def _usage_of(rest: Rest, more: More) -> Usage | None:
+    counts = [_or_none(count) for count in rest.counts]
+    cache, tools = CacheCreation(*counts[4:6]), ServerToolUse(*counts[6:8])
+    details = OutputTokensDetails(*counts[8:])
     usage = Usage(
-        input_tokens=row["input_tokens"],
-        output_tokens=row["output_tokens"],
-        cache_creation_input_tokens=row["cache_creation_input_tokens"],
-        cache_read_input_tokens=row["cache_read_input_tokens"],
+        **dict(zip(TOKENS[:4], counts, strict=False)),
         cache_creation=None if cache == _NO_CACHE else cache,
         server_tool_use=None if tools == _NO_TOOLS else tools,
         output_tokens_details=None if details == _NO_DETAILS else details,
-        service_tier=row["service_tier"],
-        inference_geo=row["inference_geo"],
-        speed=more.get("speed"),
-        iterations=None if iterations is None else [_raw(each) for each in iterations],
+        service_tier=_or_none(rest.service_tier),
+        inference_geo=_or_none(rest.inference_geo),
+        speed=more.speed,
+        iterations=more.iterations,
     )
     return None if usage == Usage() else usage

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Date, Integer, SmallInteger, Table
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, Integer, SmallInteger, Table
 
 from ferryman.store import schema
 from ferryman.store.rows import Row
+
+Values = tuple[Any, ...]
 
 
 class Statement(NamedTuple):
@@ -33,7 +35,7 @@ class Database(NamedTuple):
         ordered: rows of `entries` in the order in which they are to be inserted.
     """
 
-    many: Callable[[Connection, Statement, Sequence[Row]], int]
+    many: Callable[[Connection, Statement, Sequence[Values]], int]
     there: Callable[[Connection, list[int]], dict[int, str]]
     ordered: Callable[[list[Row]], list[Row]]
     entries: Statement
@@ -53,20 +55,24 @@ def sqlite() -> Database:
 def postgres() -> Database:
     """What PostgreSQL is told; it gets all rows as one text."""
     # In one order: of two writers with the same rows one waits for the other.
-    return Database(_many_postgres, _there_postgres, sorted, *_statements(_insert_postgres, "%s"))
+    return Database(_many_postgres, _there_postgres, _sorted, *_statements(_insert_postgres, "%s"))
 
 
 def _as_they_are(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _many_sqlite(connection: Connection, statement: Statement, rows: Sequence[Row]) -> int:
+def _sorted(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.values[:2])
+
+
+def _many_sqlite(connection: Connection, statement: Statement, rows: Sequence[Values]) -> int:
     cursor = connection.connection.cursor()
     cursor.executemany(statement.sql, rows)
     return int(cursor.rowcount)
 
 
-def _many_postgres(connection: Connection, statement: Statement, rows: Sequence[Row]) -> int:
+def _many_postgres(connection: Connection, statement: Statement, rows: Sequence[Values]) -> int:
     names = statement.names
     sent = [
         {name: value for name, value in zip(names, row, strict=True) if value != ""}  # 0 is a value
@@ -137,6 +143,4 @@ def _sent_as(column: Column[Any]) -> str:
 def _received(column: Column[Any]) -> str:
     if isinstance(column.type, Boolean):
         return f"{column.name} <> 0"
-    if isinstance(column.type, JSON):
-        return f"{column.name}::json"
     return column.name if column.nullable or _sent_as(column) != "text" else f"coalesce({column.name}, '')"

@@ -16,17 +16,18 @@ from datetime import date, datetime
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
 from ferryman.store import schema
-from ferryman.store.batches import BatchRow, row_of_record, settled, taken
+from ferryman.store.batches import settled, taken
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
-from ferryman.store.rows import Row, id_of, microseconds, moment, tags_of
+from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
 from ferryman.store.statements import Database, postgres, sqlite
 
 MAX_BATCH = 4_000
@@ -70,7 +71,7 @@ class Writer:
 
     def insert_entries(self, entries: Iterable[Entry], *checkpoints: Checkpoint) -> int:
         """`insert` for entries that are not rows yet."""
-        return self.insert((row_of_record(encode(entry)) for entry in entries), *checkpoints)
+        return self.insert((row_of(encode(entry)) for entry in entries), *checkpoints)
 
     def insert(self, rows: Iterable[Row], *checkpoints: Checkpoint) -> int:
         """Insert what is new of `rows`, in transactions of `MAX_BATCH`, the checkpoints with the last.
@@ -99,7 +100,7 @@ class Writer:
             batch = following
 
     def _write(self, connection: Connection, batch: list[Row], checkpoints: Sequence[Checkpoint]) -> int:
-        entries = [row.entry for row in batch if type(row) is BatchRow]
+        entries = [row.entry for row in batch if row.entry is not None]
         if entries:
             batch = batch + taken(connection, entries)
         inserted = self._insert_new(connection, batch)
@@ -136,7 +137,7 @@ class Writer:
             source = _Source(connection, database)
             database.many(connection, database.rollups, self._groups.numbered(sums, source))
             if tag_sums:
-                tags = sorted((tag, row[0]) for row in new for tag in tags_of(row))
+                tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
         return len(new)
@@ -147,7 +148,7 @@ class Writer:
         left = rows = database.ordered(rows)
         for _ in range(TRIES):
             connection.exec_driver_sql("SAVEPOINT batch")
-            if database.many(connection, database.entries, left) == len(left):
+            if database.many(connection, database.entries, [row.values for row in left]) == len(left):
                 connection.exec_driver_sql("RELEASE SAVEPOINT batch")
                 return left
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT batch")
@@ -209,14 +210,14 @@ def unknown(rows: Sequence[Row], there: Callable[[list[int]], dict[int, str]]) -
     taken: dict[int, str] = {}
     waiting = list(rows)
     for shift in range(MAX_SHIFT):
-        taken |= there([row[0] + shift for row in waiting])
+        taken |= there([row.values[0] + shift for row in waiting])
         beyond: list[Row] = []
         for row in waiting:
-            place = row[0] + shift
+            place = row.values[0] + shift
             holder, entry_id = taken.get(place), id_of(row)
             if holder is None:
                 taken[place] = entry_id
-                new.append((place, *row[1:]))
+                new.append(replace(row, values=(place, *row.values[1:])))
             elif holder != entry_id:
                 beyond.append(row)
         waiting = beyond
