@@ -15,7 +15,7 @@ ROUNDS = 3_000
 WORKER = """
 import os, sys
 from pathlib import Path
-from ferryman.limits.admission import Gate
+from ferryman.limits.admission import Admission
 from ferryman.limits.layout import COUNT
 from ferryman.limits.spec import Budget
 from ferryman.limits.table import CounterTable
@@ -25,7 +25,7 @@ from ferryman.limits.windows import Calendar
 table = CounterTable.open(Path(sys.argv[1]))
 rounds, column = int(sys.argv[2]), int(sys.argv[3])
 assert table.claim(f"journal {column}") == column
-gate = Gate(table, column, Calendar())
+gate = Admission(table, column, Calendar())
 demand = Demand(ceiling_nanousd=600)
 words = table.words
 mine, other = table.cell(0, column) + COUNT, table.cell(0, 1 - column) + COUNT

@@ -103,6 +103,8 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     path: str
     principal: str = ""
     credential: str = ""
+    user_id: str = ""
+    team_id: str = ""
     client_address: str = ""
     session_id: str = ""
     end_user: str = ""
@@ -181,6 +183,8 @@ class Rest(msgspec.Struct, frozen=True, gc=False, array_like=True):
     time_to_first_byte_seconds: float | str
     overhead_seconds: float | str
     credential: str
+    user_id: str
+    team_id: str
     client_address: str
     upstream_request_id: str
     error: str

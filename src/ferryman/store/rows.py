@@ -49,13 +49,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         measures: what is added up: one for each of `MEASURES`, `''` for what is not there.
         tags: each once.
         entry: of an exchange that tells of a batch.
+        flat: what it was made of.
     """
 
     values: tuple[Any, ...]
     key: Key
     measures: tuple[Any, ...]
-    tags: list[str] | None = None
-    entry: Entry | None = None
+    tags: list[str] | None
+    entry: Entry | None
+    flat: Flat
 
 
 _SAME = ("id", "principal", "end_user", "session_id", "model", "status")
@@ -74,7 +76,7 @@ _SAME_REST = (
 """The same of `Rest`."""
 
 _OR_NONE = (
-    *("credential", "client_address", "upstream_request_id", "error"),
+    *("credential", "user_id", "team_id", "client_address", "upstream_request_id", "error"),
     *("time_to_first_byte_seconds", "overhead_seconds"),
 )
 """The same, but for what is not there."""
@@ -162,6 +164,7 @@ def row_of(payload: bytes) -> Row:
         (1, failed, *counts, nanousd),
         tags,
         None if flat.batch is flat.settles is NOTHING else decode_entry(payload),
+        flat,
     )  # fmt: skip
 
 
@@ -210,7 +213,7 @@ def _rest(flat: Flat, counts: tuple[Any, ...], tags: list[str] | None) -> str:
         flat.method, flat.path, flat.stream, flat.attempts, flat.usage_complete,
         flat.request_bytes, flat.response_bytes,
         flat.time_to_first_byte_seconds, flat.overhead_seconds,
-        flat.credential, flat.client_address, flat.upstream_request_id, flat.error,
+        flat.credential, flat.user_id, flat.team_id, flat.client_address, flat.upstream_request_id, flat.error,
         tags, counts, usage.service_tier, usage.inference_geo, _more(flat), how,
     )  # fmt: skip
     return encode(rest).decode()
