@@ -28,10 +28,10 @@ from ferryman.errors import (
 from ferryman.limits.owner import Owner, may_see
 from ferryman.relay import owners as known
 from ferryman.relay.ask import MAX_ANSWER_BYTES, Asker
-from ferryman.relay.owners import Owners, asked_for, asking, hidden, made_on, not_found, seen_by
+from ferryman.relay.owners import Owners, asked_for, asking, cut, hidden, made_on, not_found, seen_by
 from ferryman.store.owners import Made, insert_many
 from ferryman.store.store import Store
-from ferryman.wire.shown import Shown
+from ferryman.wire.shown import REFUSED, Shown
 from tests.support.gateway import HeldClock
 from tests.support.stores import NOON
 
@@ -86,7 +86,7 @@ def test_page_is_seen_by_makers_of_what_it_was_made_by() -> None:
         Shown(""),
     ]
     assert sorted(asked_for(page)) == [
-        *("file_amy", "file_ann", "file_bob", "file_new", "file_nobody", "sesn_amy", "sesn_ann"),
+        *("file_amy", "file_ann", "file_bob", "file_new", "file_nobody", "sesn_amy", "sesn_ann", "sesn_new"),
     ]
     owners = {"file_ann": ANN, "file_bob": BOB, "sesn_ann": ANN, "sesn_amy": AMY}
     seen = {sees: [one.id for one in page if seen_by("files", owners, ANN, sees)(one)] for sees in
@@ -97,6 +97,21 @@ def test_page_is_seen_by_makers_of_what_it_was_made_by() -> None:
     assert made_on("files", page, owners, ANN) == {"file_new": "files", "sesn_new": "sessions"}
     skills = seen_by("skills", {}, ANN, "key")
     assert [skills(Shown(one)) for one in ("pptx", "skill_1")] == [True, False]
+
+
+def test_list_is_cut_and_what_is_new_on_it_is_noted() -> None:
+    body = (
+        b'{"data":[{"id":"file_ann"},{"id":"file_bob"}, {"id":"file_new","scope":{"id":"sesn_ann"}}],'
+        b'"has_more":true,"last_id":"file_new"}'
+    )
+    owners = {"file_ann": ANN, "file_bob": BOB, "sesn_ann": ANN}
+    found = cut("files", body, owners, ANN, "key")
+    assert found.body == body.replace(b'{"id":"file_bob"},', b"")
+    assert found.made == {"file_new": "files"}
+    assert cut("files", body, owners, CAT, "all") == (body, {})
+    assert cut("files", body, owners, CAT, "key").body == b'{"data":[],"has_more":true,"last_id":"file_new"}'
+    with pytest.raises(REFUSED):
+        cut("files", b"{}", owners, ANN, "key")
 
 
 # ── asking ──

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferryman.errors import InvalidRequest
@@ -245,6 +245,73 @@ def test_any_document_is_read_whole(document: object, indent: int | None, ascii_
     wanted = expected_in(document)
     assert ids <= wanted
     assert {one for one in wanted - ids if "_" in one} == set(), "all but names of Anthropic's own skills"
+
+
+# ── hostile spellings: every reader of JSON that takes the body sees only what was found ──
+
+NAMES = ["file_id", "container", "id", "type", "source", "content", "input", "x"]
+WORDS = ["file_1", "file_2", "c_3", "file", "code_execution_output", "text"]
+
+
+@st.composite
+def spelled(draw: st.DrawFn, word: str) -> str:
+    """A JSON string of `word`, in which some letters are escaped."""
+    escaped = (
+        draw(st.sets(st.integers(0, len(word) - 1), max_size=2)) if draw(st.integers(0, 9)) == 0 else set()
+    )
+    letters = (f"\\u{ord(one):04x}" if at in escaped else one for at, one in enumerate(word))
+    return '"' + "".join(letters) + '"'
+
+
+@st.composite
+def hostile(draw: st.DrawFn, depth: int = 4) -> str:
+    """A JSON text in which keys may stand twice."""
+    kind = draw(st.integers(0, 9))
+    if depth == 0 or kind < 4:
+        return (
+            draw(spelled(draw(st.sampled_from(WORDS))))
+            if kind % 2 == 0
+            else draw(st.sampled_from(["1", "null"]))
+        )
+    if kind == 4:
+        return "[" + ",".join(draw(st.lists(hostile(depth - 1), max_size=3))) + "]"
+    keys = draw(st.lists(st.sampled_from(NAMES), max_size=4))
+    space = draw(st.sampled_from(["", " ", "\n\t"]))
+    members = (draw(spelled(key)) + space + ":" + space + draw(hostile(depth - 1)) for key in keys)
+    return "{" + ",".join(members) + "}"
+
+
+def dereferenced(node: object) -> set[str]:
+    """What a server looks up in a document, as its reader of JSON has understood it."""
+    if isinstance(node, list):
+        return set().union(*map(dereferenced, node))
+    if not isinstance(node, dict):
+        return set()
+    ids: set[str] = set()
+    file_id, container = node.get("file_id"), node.get("container")
+    if isinstance(file_id, str) and not str(node.get("type")).endswith("code_execution_output"):
+        ids.add(file_id)
+    if isinstance(container, dict):
+        container = container.get("id")
+    if isinstance(container, str):
+        ids.add(container)
+    return ids.union(*(dereferenced(value) for name, value in node.items() if name != "input"))
+
+
+def first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
+
+
+@settings(max_examples=400)
+@given(hostile())
+def test_no_reader_of_json_sees_what_was_not_found(text: str) -> None:
+    body = text.encode()
+    try:
+        ids = references_in(body, None)
+    except InvalidRequest:
+        return
+    assert dereferenced(json.loads(text)) <= ids
+    assert dereferenced(json.loads(text, object_pairs_hook=first_wins)) <= ids
 
 
 def test_ordinary_body_costs_little() -> None:

@@ -18,6 +18,7 @@ from ferryman.wire.shown import (
     made_in_events,
     made_in_message,
     shown_in,
+    tells,
     with_only,
 )
 
@@ -62,6 +63,24 @@ DREAM = {
 )
 def test_answer_tells_what_was_made(resource: Resource, answer: object, expected: dict[str, str]) -> None:
     assert made_in(resource, text(answer)) == expected
+
+
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        (Resource("files", None, "create"), True),
+        (Resource("files", None, "list"), True),
+        (Resource("files", "file_1", "read", "content"), False),
+        (Resource("sessions", "sesn_1", "read", "events"), False),
+        (Resource("sessions", "sesn_1", "change"), False),
+        (Resource("deployments", "depl_1", "change", "run"), True),
+        (Resource("deployments", "depl_1", "read", "run"), False),
+        (Resource("dreams", "drm_1", "read"), True),
+        (Resource("dreams", "drm_1", "delete"), False),
+    ],
+)
+def test_answer_is_held_only_where_it_tells_something(resource: Resource, expected: bool) -> None:
+    assert tells(resource) is expected
 
 
 def test_answer_that_is_no_json_tells_nothing() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -20,7 +21,7 @@ from ferryman.process.messages import OWNERS_PATH, OwnersAnswer, OwnersQuestion
 from ferryman.relay.ask import Asker
 from ferryman.tasks import TaskOwner
 from ferryman.wire.owned import is_anthropics, is_id
-from ferryman.wire.shown import Shown
+from ferryman.wire.shown import Shown, shown_in, with_only
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -230,7 +231,8 @@ def hidden(ids: Iterable[str], owners: Mapping[str, Owner], caller: Owner, sees:
 
 def asked_for(page: Iterable[Shown]) -> list[str]:
     """The ids whose owners decide what of a page is seen."""
-    return list({known for one in page for known in (one.id, one.parent) if known})
+    named = ((one.id, one.parent, *(other for other, _ in one.made)) for one in page)
+    return list({known for ids in named for known in ids if known})
 
 
 def seen_by(kind: str, owners: Mapping[str, Owner], caller: Owner, sees: str) -> Callable[[Shown], bool]:
@@ -263,6 +265,35 @@ def made_on(kind: str, page: Iterable[Shown], owners: Mapping[str, Owner], calle
             if one.id and one.id not in owners:
                 made[one.id] = kind
     return made
+
+
+class Cut(NamedTuple):
+    """A page as a caller may see it.
+
+    Attributes:
+        body: the page itself if nothing was cut.
+        made: see `made_on`.
+    """
+
+    body: bytes
+    made: dict[str, str]
+
+
+def cut(kind: str, body: bytes, owners: Mapping[str, Owner], caller: Owner, sees: str) -> Cut:
+    """Cut a page of a list to what a caller sees.
+
+    Args:
+        kind: of the collection.
+        body: of the answer, without its content coding.
+        owners: of the ids of `asked_for` that are known.
+        caller: as the owner of what it makes.
+        sees: see `ferryman.limits.owner.may_see`.
+
+    Raises:
+        REFUSED of `ferryman.wire.shown`: it is no page.
+    """
+    shown = with_only(kind, body, seen_by(kind, owners, caller, sees))
+    return Cut(shown, made_on(kind, shown_in(kind, body), owners, caller))
 
 
 def _owner_of(one: Shown, owners: Mapping[str, Owner]) -> Owner | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.wire.edit import elements, members
-from ferryman.wire.owned import CONTAINERS, CREATE, FILES, Resource, is_id
+from ferryman.wire.owned import CHANGE, CONTAINERS, CREATE, FILES, LIST, READ, Resource, is_id
 from ferryman.wire.sse import data_of
 from ferryman.wire.usage import UNREADABLE
 
@@ -106,6 +106,22 @@ _decode_holder = msgspec.json.Decoder(_Holder).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
+def tells(resource: Resource) -> bool:
+    """Whether a good answer is to be read: it is a list, or tells what was made.
+
+    Such an answer is short: it is held, so that what it tells is noted before the client can know of it.
+    """
+    return resource.verb in {CREATE, LIST} or _yields(resource)
+
+
+def _yields(resource: Resource) -> bool:
+    return _is_run(resource) or (resource.kind in _YIELDING and resource.verb == READ and not resource.within)
+
+
+def _is_run(resource: Resource) -> bool:
+    return resource.verb == CHANGE and (resource.kind, resource.within) == (_DEPLOYMENTS, _RUN)
+
+
 def made_in(resource: Resource, body: bytes) -> dict[str, str]:
     """What a good answer about a resource of the caller's tells to be made, by id, and the kind of each.
 
@@ -113,11 +129,10 @@ def made_in(resource: Resource, body: bytes) -> dict[str, str]:
         resource: that the request was about, not a list.
         body: of the answer, without its content coding. What is no JSON object tells nothing.
     """
-    runs = resource.kind == _DEPLOYMENTS and resource.within == _RUN
-    yields = runs or (resource.kind in _YIELDING and not resource.within)
-    if resource.verb != CREATE and not yields:
+    if not tells(resource):
         return {}
-    shown = _shown(body, yields=yields)
+    runs = _is_run(resource)
+    shown = _shown(body, yields=runs or resource.kind in _YIELDING)
     made = dict(shown.made)
     if shown.id and (runs or resource.verb == CREATE):
         made[shown.id] = _RUNS if runs else resource.kind
