@@ -24,6 +24,7 @@
         ├── UpstreamInvalid            502     api_error               yes
         ├── UpstreamTimeout            504     timeout_error           yes
         ├── Unavailable                503     api_error               yes
+        ├── OwnersUnknown              503     api_error               yes
         ├── InternalError              500     api_error               no
         └── Overloaded                 529     overloaded_error        yes
 
@@ -224,6 +225,14 @@ class Unavailable(RelayError):
 
     status = 503
     retry = None
+    retry_after_seconds = 1
+
+
+class OwnersUnknown(RelayError):
+    """Who made a resource cannot be told for now, so that nobody is let see it."""
+
+    status = 503
+    retry = True
     retry_after_seconds = 1
 
 

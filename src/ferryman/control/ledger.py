@@ -48,7 +48,7 @@ NEW_SECONDS = 60.0
 """A directory without a segment may be that of a worker which is just starting."""
 
 RETENTION_SECONDS = 60.0
-"""Between two steps of deleting what is older than `entries_retention_days`."""
+"""Between two steps of deleting what is older than `entries_retention_days`, or has no use any more."""
 
 _decode = msgspec.json.Decoder(Checkpoint).decode
 _encode = msgspec.json.Encoder().encode
@@ -231,10 +231,12 @@ class Bookkeeper:
             tail.close()
 
     def _retain(self) -> None:
-        if self._retention_days is None or self._clock.monotonic() < self._retention_at:
+        if self._clock.monotonic() < self._retention_at:
             return
-        before = datetime.fromtimestamp(self._clock.now(), UTC) - timedelta(days=self._retention_days)
-        deleted = self._store.delete_before(before)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        deleted = self._store.owners.expire(now)
+        if self._retention_days is not None:
+            deleted += self._store.delete_before(now - timedelta(days=self._retention_days))
         self._retention_at = 0.0 if deleted else self._clock.monotonic() + RETENTION_SECONDS
 
 

@@ -16,6 +16,7 @@ from ferryman.control.app import Gate, create_app
 from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
 from ferryman.control.ledger import Bookkeeper, keep
+from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
@@ -71,7 +72,8 @@ async def work(child: Child) -> None:
     tasks.spawn(keep(bookkeeper, stored), "ledger")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     reports = Spend(store.read, lambda: prices.catalog)
-    app = create_app([*processes.routes(), *reports.routes()], clock)
+    owners = Owners(store.owners.lookup)
+    app = create_app([*processes.routes(), *reports.routes(), *owners.routes()], clock)
     guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
     _clear(directory)
     await feed.start(str(directory.feed))
@@ -91,6 +93,7 @@ async def work(child: Child) -> None:
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
     reports.close()
+    owners.close()
     await feed.close()
 
 

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ferryman.limits.owner import Owner
 from ferryman.settings import Settings
 
 LENGTH_BYTES = 4
 
 PRICES = "prices"
 """The part of a snapshot with the operator's prices: `ferryman.settings_prices.PriceRules`."""
+
+OWNERS_PATH = "/control/owners"
+"""Where a worker asks who made what."""
 
 MAX_PART_BYTES = 1 << 20
 """Of a part of a snapshot. Parts should have 64 KiB or less: decoding that holds up a worker for a
@@ -123,6 +127,18 @@ class Wanted(msgspec.Struct, frozen=True, tag="wanted"):
 
     scopes: list[str]
     rows: dict[int, int]
+
+
+class OwnersQuestion(msgspec.Struct, frozen=True):
+    """A worker asks who made the resources with these ids of Anthropic's."""
+
+    ids: list[str]
+
+
+class OwnersAnswer(msgspec.Struct, frozen=True):
+    """Who made them, by id; those that nobody is known to have made are left out."""
+
+    owners: dict[str, Owner]
 
 
 class Part(msgspec.Struct, frozen=True, tag="part"):

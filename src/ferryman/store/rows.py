@@ -213,7 +213,8 @@ def _rest(flat: Flat, counts: tuple[Any, ...], tags: list[str] | None) -> str:
         flat.method, flat.path, flat.stream, flat.attempts, flat.usage_complete,
         flat.request_bytes, flat.response_bytes,
         flat.time_to_first_byte_seconds, flat.overhead_seconds,
-        flat.credential, flat.user_id, flat.team_id, flat.client_address, flat.upstream_request_id, flat.error,
+        flat.credential, flat.user_id, flat.team_id, flat.client_address,
+        flat.upstream_request_id, flat.error,
         tags, counts, usage.service_tier, usage.inference_geo, _more(flat), how,
     )  # fmt: skip
     return encode(rest).decode()

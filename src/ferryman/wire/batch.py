@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from ferryman.errors import InvalidRequest
-from ferryman.wire.edit import members
+from ferryman.wire.edit import elements, members
 from ferryman.wire.shapes import Answer
 from ferryman.wire.usage import UNREADABLE, answer_of
 
@@ -29,7 +29,6 @@ MAX_ID_CHARACTERS = 200
 
 _PATH = "/v1/messages/batches/"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:?//[^/?#]*")
-_SPACE = re.compile(rb"[ \t\r\n]*,?[ \t\r\n]*")
 
 
 class Asked(NamedTuple):
@@ -77,7 +76,6 @@ class _Line(msgspec.Struct, gc=False):
 _decode_requests = msgspec.json.Decoder(_Requests).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_line = msgspec.json.Decoder(_Line).decode
-_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -153,23 +151,10 @@ def _url_spots(body: bytes, start: int, end: int, *, is_page: bool = True) -> It
         value = start + member.value_start, start + member.end
         if member.name == "results_url":
             yield value
-        elif member.name == "data" and is_page:
-            for one in _items(body, *value):
-                yield from _url_spots(body, *one, is_page=False)
-
-
-def _items(body: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where the objects of the array at `start` stand."""
-    if body[start : start + 1] != b"[":
-        return
-    at = start + 1
-    for item in _decode_items(body[start:end]):
-        space = _SPACE.match(body, at)
-        assert space is not None  # noqa: S101  # it may be empty
-        length = len(memoryview(item))
-        at = space.end() + length
-        if body[space.end() : space.end() + 1] == b"{":
-            yield space.end(), at
+        elif member.name == "data" and is_page and body[value[0] : value[0] + 1] == b"[":
+            for one in elements(body, *value):
+                if body[one[0] : one[0] + 1] == b"{":
+                    yield from _url_spots(body, *one, is_page=False)
 
 
 REFUSED = (*UNREADABLE, InvalidRequest)

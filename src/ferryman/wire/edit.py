@@ -19,7 +19,10 @@ costs about a microsecond, in which nobody else is served."""
 
 _KEY = re.compile(rb'[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*:[ \t\r\n]*')
 _COMMA = re.compile(rb"[ \t\r\n]*[,}]")
+_BETWEEN = re.compile(rb"[ \t\r\n]*,?[ \t\r\n]*")
 _OPENING = re.compile(rb"[ \t\r\n]*\{")
+
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Member(NamedTuple):
@@ -69,6 +72,23 @@ def members(body: bytes | bytearray) -> list[Member]:
         end = key.end() + len(memoryview(value))
         found.append(Member(name, key.start(1), key.end(), end))
         at = _end_of(_COMMA, body, end)
+    return found
+
+
+def elements(body: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
+    """Where the elements of the JSON array from `start` to `end` stand, white space around them excluded.
+
+    Raises:
+        msgspec.DecodeError: there is no array.
+        RecursionError: it is nested more deeply than msgspec goes.
+    """
+    found: list[tuple[int, int]] = []
+    at = start + 1
+    for value in _decode_elements(body[start:end]):
+        space = _BETWEEN.match(body, at)
+        assert space is not None  # noqa: S101  # it may be empty
+        at = space.end() + len(memoryview(value))
+        found.append((space.end(), at))
     return found
 
 

@@ -57,6 +57,9 @@ FORWARDED = frozenset({FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, b"x-real-
 CLIENT_ADDRESS = b"x-ferryman-client-address"
 """What a worker tells the control plane of the client; what a client says in it goes nowhere."""
 
+USER_PROFILE = b"anthropic-user-profile-id"
+"""Refers to a user profile as a body does (anthropic 2.12.0, resources/messages/messages.py)."""
+
 REQUEST_ID = b"request-id"
 """Anthropic's id of a request, in its answer."""
 

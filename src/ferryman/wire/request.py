@@ -17,8 +17,8 @@ MAX_METADATA_BYTES = 65_536
 """Of `litellm_metadata`; it is kept as long as the exchange lives."""
 
 
-class _Once:
-    """A field of `_Counted` that may be set once."""
+class Once:
+    """A field of a dataclass that msgspec may set once: a key that stands twice is an error."""
 
     __slots__ = ("_name",)
 
@@ -41,11 +41,11 @@ class _Counted:
     the cost of reading.
     """
 
-    model: str | None = _Once("model")  # type: ignore[assignment]
+    model: str | None = Once("model")  # type: ignore[assignment]
     stream: bool | None = None
     max_tokens: int | None = None
-    metadata: Metadata | None = _Once("metadata")  # type: ignore[assignment]
-    litellm_metadata: msgspec.Raw = _Once("litellm_metadata")  # type: ignore[assignment]
+    metadata: Metadata | None = Once("metadata")  # type: ignore[assignment]
+    litellm_metadata: msgspec.Raw = Once("litellm_metadata")  # type: ignore[assignment]
 
 
 _decode = msgspec.json.Decoder(_Counted).decode
