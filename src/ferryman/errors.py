@@ -10,6 +10,7 @@
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── Unauthorized               401     authentication_error    no
+        ├── Forbidden                  403     permission_error        no
         ├── NotFound                   404     not_found_error         no
         ├── MethodNotAllowed           405     invalid_request_error   no
         ├── RequestTimeout             408     invalid_request_error   yes
@@ -99,6 +100,13 @@ class Unauthorized(RelayError):
 
     status = 401
     error_type = "authentication_error"
+
+
+class Forbidden(RelayError):
+    """Ferryman's own path, and a key whose role does not open it."""
+
+    status = 403
+    error_type = "permission_error"
 
 
 class NotFound(RelayError):

@@ -90,9 +90,7 @@ class Change(Look):
             gone = {"id": record.id, "user_id": record.user_id, "team_id": record.team_id}
             values = {**gone, "deleted_at_microseconds": self.now_microseconds, "data": _text(record)}
             # One that is made again with the same text, and deleted again, has the same id.
-            self._connection.execute(
-                delete(schema.deleted_keys).where(schema.deleted_keys.c.id == record.id)
-            )
+            self._connection.execute(delete(schema.deleted_keys).where(schema.deleted_keys.c.id == record.id))
             self._connection.execute(insert(schema.deleted_keys).values(**values))
             tokens = schema.key_tokens
             self._connection.execute(delete(tokens).where(tokens.c.key_id == record.id))
@@ -103,11 +101,11 @@ class Change(Look):
         """Let an old token of a key end then, or now for `None`."""
         tokens = schema.key_tokens
         self.parts.add(part_of_key(token))
-        change = delete(tokens) if until_microseconds is None else update(tokens)
-        change = change.where(tokens.c.token == token)
-        if until_microseconds is not None:
-            change = change.values(until_microseconds=until_microseconds)
-        self._connection.execute(change)
+        if until_microseconds is None:
+            self._connection.execute(delete(tokens).where(tokens.c.token == token))
+            return
+        change = update(tokens).where(tokens.c.token == token)
+        self._connection.execute(change.values(until_microseconds=until_microseconds))
 
     def end_old_tokens(self, key: Key) -> None:
         """Forget what was kept of a key's old tokens: when it is made anew, one of them may stay."""
@@ -208,10 +206,10 @@ class Access:
     def revision(self) -> int:
         """Of the last change, 0 before the first."""
         with translated(), self._engines.read.connect() as connection:
-            return connection.execute(select(schema.revision.c.revision)).scalar_one()
+            return int(connection.execute(select(schema.revision.c.revision)).scalar_one())
 
     def touched_since(self, revision: int) -> tuple[int, set[str] | None]:
-        """The revision now, and which parts are others since `revision`; `None` if that is not known any more."""
+        """The revision now, and which parts are others since `revision`; `None` if that is forgotten."""
         table = schema.changes.c
         query = select(table.revision, table.parts).where(table.revision > revision).order_by(table.revision)
         with translated(), self._engines.read.connect() as connection:

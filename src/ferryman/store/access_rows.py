@@ -83,7 +83,8 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True):
         tags: of each of its exchanges.
         allowed_routes: paths, in which `*` stands for anything; empty for what every key may.
         share: `key`, `team` or `all`: whose files and batches it sees; `None` for what the settings say.
-        adjustment_nanousd: what its spend is shown with beyond the ledger, since it was reset.
+        adjustment_nanousd: what its spend has beyond the ledger since it was reset, in the window that
+            ends at `adjustment_ends_at` (Unix time in seconds, `None` for the one without end).
         regenerated: how often it was made anew.
     """
 
@@ -98,6 +99,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True):
     allowed_routes: list[str] = []
     share: str | None = None
     adjustment_nanousd: int = 0
+    adjustment_ends_at: float | None = None
     regenerated: int = 0
 
 
