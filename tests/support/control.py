@@ -1,4 +1,4 @@
-"""The control plane's own paths on a thread of this process: real sockets, a real store, and a worker's feed."""
+"""The control plane's paths on a thread of this process: real sockets, a real store, a worker's feed."""
 
 from __future__ import annotations
 
@@ -83,32 +83,32 @@ class Control:
             time.sleep(0.005)
 
     def send(
-        self, method: str, path: str, body: object = None, key: str | None = MASTER, **more: Any
+        self, method: str, path: str, body: object = None, caller: str | None = MASTER, **more: Any
     ) -> httpx.Response:
-        """The answer to a request with `key`; `body` is JSON, or bytes as they are."""
+        """The answer to a request of `caller`, by a key; `body` is JSON, or bytes as they are."""
         assert self._client is not None
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        headers = {} if caller is None else {"authorization": f"Bearer {caller}"}
         if isinstance(body, bytes):
             more["content"] = body
         elif body is not None:
             more["json"] = body
         return self._client.request(method, path, headers=headers, **more)
 
-    def post(self, path: str, body: object = None, key: str | None = MASTER) -> Any:
+    def post(self, path: str, body: object = None, caller: str | None = MASTER) -> Any:
         """The JSON that is answered to a POST, which succeeds."""
-        response = self.send("POST", path, {} if body is None else body, key)
+        response = self.send("POST", path, {} if body is None else body, caller)
         assert response.status_code == 200, response.text
         return response.json()
 
-    def get(self, path: str, key: str | None = MASTER, **parameters: Any) -> Any:
+    def get(self, path: str, caller: str | None = MASTER, **parameters: Any) -> Any:
         """The JSON that is answered to a GET, which succeeds."""
-        response = self.send("GET", path, key=key, params=parameters)
+        response = self.send("GET", path, caller=caller, params=parameters)
         assert response.status_code == 200, response.text
         return response.json()
 
-    def refused(self, path: str, body: object, status: int = 400, key: str | None = MASTER) -> str:
+    def refused(self, path: str, body: object, status: int = 400, caller: str | None = MASTER) -> str:
         """The message with which a POST is refused."""
-        response = self.send("POST", path, body, key)
+        response = self.send("POST", path, body, caller)
         assert response.status_code == status, response.text
         assert response.headers["x-should-retry"] == "false"
         return str(response.json()["error"]["message"])
@@ -116,17 +116,13 @@ class Control:
     def key_spec(self, text: str) -> KeySpec | None:
         """What the worker knows of the key with this text."""
         token = token_of(text)
-        for spec in self._part(part_of_key(token), list[KeySpec]):
-            if spec.token == token:
-                return spec
-        return None
+        specs: list[KeySpec] = self._part(part_of_key(token), list[KeySpec])
+        return next((spec for spec in specs if spec.token == token), None)
 
     def scope(self, scope_id: str) -> Scope | None:
         """What the worker knows of a scope."""
-        for scope in self._part(part_of_scope(scope_id), list[Scope]):
-            if scope.id == scope_id:
-                return scope
-        return None
+        scopes: list[Scope] = self._part(part_of_scope(scope_id), list[Scope])
+        return next((scope for scope in scopes if scope.id == scope_id), None)
 
     def parts(self) -> dict[str, bytes]:
         """All that the worker holds."""

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ferryman.clock import Clock
-from ferryman.control.callers import MASTER, Caller, check_role
+from ferryman.control.callers import MASTER, Caller, check_role, shown_path
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
@@ -87,7 +87,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _caller(self, connection: HTTPConnection) -> Caller:
-        path = connection.url.path
+        path = shown_path(connection.url.path)
         key = self._key
         if key is None:
             raise Unauthorized(
@@ -157,8 +157,12 @@ class Errors:
         """One of Starlette's: no such path, or no such method on it."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status == 404:
-            return self.answer(NotFound(f"`{request.url.path}` is not served here, or not built yet."))
-        response = self.answer(InvalidRequest(f"`{request.method}` is not for `{request.url.path}`."))
+            return self.answer(
+                NotFound(f"`{shown_path(request.url.path)}` is not served here, or not built yet.")
+            )
+        response = self.answer(
+            InvalidRequest(f"`{request.method}` is not for `{shown_path(request.url.path)}`.")
+        )
         response.status_code = status
         if isinstance(error, HTTPException) and error.headers is not None:
             response.headers.update(error.headers)
@@ -167,5 +171,5 @@ class Errors:
     async def unforeseen(self, request: Request, error: Exception) -> Response:
         """A mistake of ours."""
         request_id = self._ids.next(self._clock.now())
-        log.error("answer failed", path=request.url.path, request_id=request_id, exc_info=error)
+        log.error("answer failed", path=shown_path(request.url.path), request_id=request_id, exc_info=error)
         return self.answer(InternalError("Ferryman failed at this request; its log says where."), request_id)

@@ -23,7 +23,13 @@ ASKS_BY_POST = frozenset(
 """POST, and yet they change nothing."""
 
 _FOR_ALL = frozenset({"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json"})
+_KEY = re.compile(r"sk-[^/]+")
 _REGENERATE = re.compile(r"/key/(?:[^/]+/)?regenerate")
+
+
+def shown_path(path: str) -> str:
+    """`path` for errors and logs: keys may stand in it, as in `/key/sk-…/regenerate`, and are left out."""
+    return _KEY.sub("sk-…", path)
 
 
 class Caller(NamedTuple):
@@ -74,6 +80,6 @@ def check_role(caller: Caller, method: str, path: str) -> None:
         "own viewer": "sees its own keys",
     }[caller.role]
     raise Forbidden(
-        f"`{method} {path}` is for administrators; the key that came with it {what}. "
+        f"`{method} {shown_path(path)}` is for administrators; the key that came with it {what}. "
         "Use the master key, or the key of a user with the role `proxy_admin`."
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -34,45 +34,50 @@ class ScopeRows(NamedTuple):
     """What a part with scopes is made of.
 
     Attributes:
-        records: each with the name of its kind.
         budgets: by their ids.
     """
 
-    records: list[tuple[str, Record]]
+    records: list[Record]
     budgets: dict[str, Budget]
 
 
 class PartReader:
-    """Reads parts; all that are read within one `reading` are of one revision on SQLite."""
+    """Reads parts, several with one question."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._look = Look(connection)
 
-    def keys(self, number: int) -> KeyRows:
-        """The tokens of the part `number`, in order."""
+    def keys(self, numbers: Collection[int]) -> dict[int, KeyRows]:
+        """The tokens of these parts, by their numbers and in order."""
         tokens, table = schema.key_tokens.c, schema.keys.c
-        query = select(tokens.token, tokens.until_microseconds, table.data).where(
-            tokens.part == number, table.id == tokens.key_id
+        query = select(tokens.part, tokens.token, tokens.until_microseconds, table.data).where(
+            tokens.part.in_(numbers), table.id == tokens.key_id
         )
-        held = [
-            HeldToken(row[0], row[1], KEYS.decode(row[2]))
-            for row in self._connection.execute(query.order_by(tokens.token))
-        ]
-        users = {one.key.user_id for one in held if one.key.user_id is not None}
-        teams = {one.key.team_id for one in held if one.key.team_id is not None}
-        return KeyRows(held, self._look.many(USERS, users), self._look.many(TEAMS, teams))
+        held: dict[int, list[HeldToken]] = {number: [] for number in numbers}
+        users: set[str] = set()
+        teams: set[str] = set()
+        for row in self._connection.execute(query.order_by(tokens.part, tokens.token)):
+            key = KEYS.decode(row[3])
+            held[row[0]].append(HeldToken(row[1], row[2], key))
+            if key.user_id is not None:
+                users.add(key.user_id)
+            if key.team_id is not None:
+                teams.add(key.team_id)
+        theirs = self._look.many(USERS, users), self._look.many(TEAMS, teams)
+        return {number: KeyRows(found, *theirs) for number, found in held.items()}
 
-    def scopes(self, number: int) -> ScopeRows:
-        """The records whose scopes are in the part `number`, in order."""
-        records: list[tuple[str, Record]] = []
+    def scopes(self, numbers: Collection[int]) -> dict[int, ScopeRows]:
+        """The records whose scopes are in these parts, by their numbers and in order."""
+        records: dict[int, list[Record]] = {number: [] for number in numbers}
         for kind in SCOPED:
             table = kind.table.c
-            query = select(table.data).where(table.part == number).order_by(table.id)
-            rows: Any = self._connection.execute(query).scalars()
-            records += [(kind.name, kind.decode(text)) for text in rows]
-        budgets = {record.budget_id for _, record in records if record.budget_id is not None}
-        return ScopeRows(records, self._look.many(BUDGETS, budgets))
+            query = select(table.part, table.data).where(table.part.in_(numbers))
+            for row in self._connection.execute(query.order_by(table.part, table.id)):
+                records[row[0]].append(kind.decode(row[1]))
+        budgets = {one.budget_id for found in records.values() for one in found if one.budget_id is not None}
+        lent = self._look.many(BUDGETS, budgets)
+        return {number: ScopeRows(found, lent) for number, found in records.items()}
 
 
 @contextmanager

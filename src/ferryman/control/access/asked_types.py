@@ -18,10 +18,7 @@ MAX_COUNT = 2**53
 
 Dollars: TypeAlias = Annotated[
     Decimal,
-    Meta(
-        description="dollars, 0 or more, such as `12.5`",
-        extra_json_schema={"type": "number", "format": "decimal", "minimum": 0},
-    ),
+    Meta(description="dollars, 0 or more, such as `12.5`"),
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT, description="a whole number, 0 or more")]
 Page: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number, 1 or more")]

@@ -88,7 +88,7 @@ def scopes_part(rows: ScopeRows, gateway: Scope | None, row_of: RowOf, hold: str
         hold: of budgets that say nothing of it.
     """
     scopes = [] if gateway is None else [gateway]
-    for _, record in rows.records:
+    for record in rows.records:
         blocked = record.blocked and not isinstance(record, Key | User | Team)  # those are blocked in keys
         if not (has_terms(record) or blocked):
             continue

@@ -12,7 +12,6 @@ from msgspec import UNSET, Raw
 from ferryman.control.access import asked as asks
 from ferryman.control.access.durations import end_of
 from ferryman.control.access.finding import budget_of, caller_key, checked_key, checked_links
-from ferryman.control.access.money import dollars_of
 from ferryman.control.access.operation import Context, Operation, Told, changing
 from ferryman.control.access.reading import from_body, refused
 from ferryman.control.access.shown import (
@@ -24,6 +23,7 @@ from ferryman.control.access.shown import (
     spent_of,
 )
 from ferryman.control.access.terms import amount, dollars_or_none, record_in
+from ferryman.control.spend_row import dollars_of
 from ferryman.errors import InvalidRequest, NotFound, RelayError
 from ferryman.store.access import Change
 from ferryman.store.access_look import KEYS, token_of

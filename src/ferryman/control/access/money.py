@@ -1,10 +1,9 @@
-"""Dollars of JSON as whole nano-dollars, and back."""
+"""Dollars of JSON as whole nano-dollars; the way back is `ferryman.control.spend_row.dollars_of`."""
 
 from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
 
-NANOUSD = 10**9
 MAX_DOLLARS = 10**9
 """A billion: in nano-dollars it still fits the integers of both databases."""
 
@@ -21,8 +20,3 @@ def nanousd_of(dollars: Decimal) -> int:
         raise ValueError(str(dollars))
     # 10 digits before the point and 9 behind it are less than the 28 of the default context.
     return int(dollars.quantize(_STEP, ROUND_FLOOR).scaleb(9))
-
-
-def dollars_of(nanousd: int) -> float:
-    """Dollars as LiteLLM's clients take them; up to nine million they have every nano-dollar."""
-    return nanousd / NANOUSD

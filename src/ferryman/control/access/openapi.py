@@ -51,6 +51,8 @@ def document_of(routes: Sequence[Route]) -> dict[str, Any]:
     known = {(one.method, one.path): one for one in operations()}
     shapes = sorted({one.asks for one in known.values()}, key=lambda shape: shape.__name__)
     _, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
+    components = _with_numbers(components)
+    components = _with_numbers(components)
     components["Error"] = _ERROR
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -105,6 +107,17 @@ def _responses(operation: Operation | None) -> dict[str, Any]:
         "200": {"description": answer, "content": {"application/json": {}}},
         "default": {"description": "An error in Anthropic's shape.", **error},
     }
+
+
+def _with_numbers(schema: Any) -> Any:  # noqa: ANN401  # JSON
+    """`schema` with numbers for what msgspec reads of numbers and texts and tells as texts: dollars."""
+    if isinstance(schema, list):
+        return [_with_numbers(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "decimal":
+        return {**schema, "type": "number", "minimum": 0}
+    return {name: _with_numbers(one) for name, one in schema.items()}
 
 
 def _id(method: str, path: str) -> str:

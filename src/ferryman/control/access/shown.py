@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ferryman.control.access.money import dollars_of
 from ferryman.control.access.operation import Spends
 from ferryman.control.access.terms import shown_terms
+from ferryman.control.spend_row import dollars_of
 from ferryman.store.access_rows import AuditRow, Budget, Customer, Key, Record, Tag, Team, User
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,8 +11,9 @@ from msgspec import UNSET
 from ferryman.control.access.asked import AskedTerms
 from ferryman.control.access.asked_types import BudgetLimit, ModelBudget
 from ferryman.control.access.durations import is_duration
-from ferryman.control.access.money import dollars_of, nanousd_of
+from ferryman.control.access.money import nanousd_of
 from ferryman.control.access.reading import refused
+from ferryman.control.spend_row import dollars_of
 from ferryman.errors import InvalidRequest
 from ferryman.store.access_rows import Terms, Window
 
