@@ -119,8 +119,7 @@ def test_other_credentials_open_nothing(lone: Control, key: str | None) -> None:
     assert (response.status_code, response.json()["error"]["type"]) == (401, "authentication_error")
 
 
-def test_master_key_cannot_be_a_virtual_key(tmp_path: Path, lone: Control) -> None:
-    assert tmp_path
+def test_master_key_cannot_be_a_virtual_key(lone: Control) -> None:
     lone.desk._master_key = b"sk-a-long-master-key"
     assert "is a key already" in lone.refused("/key/generate", {"key": "sk-a-long-master-key"})
 

@@ -156,13 +156,10 @@ class Errors:
     async def http(self, request: Request, error: Exception) -> Response:
         """One of Starlette's: no such path, or no such method on it."""
         status = error.status_code if isinstance(error, HTTPException) else 500
+        path = shown_path(request.url.path)
         if status == 404:
-            return self.answer(
-                NotFound(f"`{shown_path(request.url.path)}` is not served here, or not built yet.")
-            )
-        response = self.answer(
-            InvalidRequest(f"`{request.method}` is not for `{shown_path(request.url.path)}`.")
-        )
+            return self.answer(NotFound(f"`{path}` is not served here, or not built yet."))
+        response = self.answer(InvalidRequest(f"`{request.method}` is not for `{path}`."))
         response.status_code = status
         if isinstance(error, HTTPException) and error.headers is not None:
             response.headers.update(error.headers)

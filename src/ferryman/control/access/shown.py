@@ -114,7 +114,7 @@ def customer_row(customer: Customer, spends: Spends, budget: Budget | None = Non
 
 def budget_row(budget: Budget) -> dict[str, Any]:
     """A budget for others."""
-    row = {"budget_id": budget.id, **shown_terms(budget), **_common(budget)}
+    row = {**shown_terms(budget), **_common(budget), "budget_id": budget.id}
     for name in ("blocked", "metadata"):
         del row[name]
     return row
