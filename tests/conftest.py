@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from ferryman.settings import Settings
 from ferryman.store.store import Store
+from tests.support.control import Control
 from tests.support.edge import Script, Upstream, answering
 from tests.support.gateway import Gateway, HeldClock
 from tests.support.postgres import Server
@@ -101,6 +102,22 @@ def store(url: str) -> Iterator[Store]:
     with closing(opened(url)) as one:
         one.migrate()
         yield one
+
+
+@pytest.fixture
+def control(store: Store, clock: HeldClock) -> Iterator[Control]:
+    """The control plane's paths, on each kind of database."""
+    with Control(store, clock=clock) as one:
+        yield one
+
+
+@pytest.fixture
+def lone(tmp_path: Path, clock: HeldClock) -> Iterator[Control]:
+    """The same, where it does not matter which database."""
+    with closing(opened(sqlite_url(tmp_path))) as store:
+        store.migrate()
+        with Control(store, clock=clock) as one:
+            yield one
 
 
 def pytest_configure() -> None:

@@ -22,6 +22,7 @@ from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name, trusted_proxies
 from ferryman.settings import Settings, env_names, rows, type_of, wanted
 from ferryman.settings_block import block, blocks
+from ferryman.settings_limits import limit_problems
 from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir
 from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
@@ -307,17 +308,26 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     if settings.admin_port is not None and settings.admin_port == settings.port and not settings.unix_socket:
         problem = "that is `port` already; name another, or leave it out"
         yield {"admin_port", "port"}, f"{start['admin_port']}: {problem}."
+    yield from _auth_conflicts(settings, start)
+    yield from _entrance_conflicts(settings, start)
+    for problems in (price_problems, limit_problems):
+        yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in problems(settings))
+
+
+def _auth_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:
+    """The same, of who may call."""
+    if settings.auth == "keys" and settings.master_key is None:
+        need = "`keys` needs `master_key` (FERRYMAN_MASTER_KEY), with which keys are made"
+        yield {"auth", "master_key"}, f"{start['auth']}: {need}."
     if settings.auth == "open" and not settings.anthropic_api_key:
         need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
         yield {"auth", "anthropic_api_key"}, f"{start['auth']}: {need}."
     local = settings.unix_socket is not None or is_loopback(settings.host)
     if settings.effective_auth == "open" and not local and not settings.allow_open:
-        danger = f"with {host} anybody on the network could spend the server's key"
+        danger = f"with {shown(settings.host)} anybody on the network could spend the server's key"
         way_out = "listen on 127.0.0.1, or set `allow_open: true` if that is what you want"
         names = {"host", "unix_socket", "auth", "anthropic_api_key", "allow_open"}
         yield names, f"{start['host']}: {danger}; {way_out}."
-    yield from _entrance_conflicts(settings, start)
-    yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in price_problems(settings))
 
 
 def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterator[tuple[set[str], str]]:

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ferryman.clock import Clock
+from ferryman.control.callers import MASTER, Caller, check_role, shown_path
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
@@ -30,6 +31,9 @@ log = structlog.get_logger("ferryman.control")
 
 CREDENTIALS = ("x-ferryman-key", "x-litellm-api-key", "x-api-key")
 """Headers with a key, beside `Authorization`."""
+
+MAX_CREDENTIALS = 4
+"""Of one request that are looked up; the four headers have one each."""
 
 
 def create_app(routes: Iterable[BaseRoute], clock: Clock) -> Starlette:
@@ -48,39 +52,57 @@ def create_app(routes: Iterable[BaseRoute], clock: Clock) -> Starlette:
     return Starlette(routes=list(routes), exception_handlers=handlers)
 
 
-class Gate:
-    """Lets requests from beyond this machine's operator in with the master key only.
+CallerOf = Callable[[bytes], Awaitable[Caller | None]]
+"""Whose key that is; `None` if it is no virtual key, or one that is not good now."""
 
-    `client` of those that a worker has passed on is the client that called the worker, with port 0.
+
+class Gate:
+    """Lets requests from beyond this machine's operator in with the master key, or as far as a key's role.
+
+    `client` of those that a worker has passed on is the client that called the worker, with port 0. The
+    application finds the `Caller` in the scope's `state`, as `caller`.
     """
 
-    def __init__(self, app: ASGIApp, master_key: str | None, clock: Clock) -> None:
+    def __init__(
+        self, app: ASGIApp, master_key: str | None, clock: Clock, caller_of: CallerOf | None = None
+    ) -> None:
         """Stand before `app`; without a `master_key` nobody is let in."""
         self._app = app
         self._key = master_key.encode() if master_key is not None else None
+        self._caller_of = caller_of
         self._errors = Errors(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401."""
+        """Pass on, or answer 401 or 403."""
         scope = introduced(scope)
-        if scope["type"] == "http" and (error := self._refusal(HTTPConnection(scope))) is not None:
-            await self._errors.answer(error)(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            connection = HTTPConnection(scope)
+            try:
+                caller = await self._caller(connection)
+                check_role(caller, scope["method"], connection.url.path)
+            except RelayError as error:
+                await self._errors.answer(error)(scope, receive, send)
+                return
+            scope["state"] = {**scope.get("state", {}), "caller": caller}
         await self._app(scope, receive, send)
 
-    def _refusal(self, connection: HTTPConnection) -> Unauthorized | None:
-        if self._key is None:
-            return Unauthorized(
-                f"`{connection.url.path}` is Ferryman's own and needs the master key, and none is set; set "
+    async def _caller(self, connection: HTTPConnection) -> Caller:
+        path = shown_path(connection.url.path)
+        key = self._key
+        if key is None:
+            raise Unauthorized(
+                f"`{path}` is Ferryman's own and needs the master key, and none is set; set "
                 "`master_key` (FERRYMAN_MASTER_KEY), or run `ferryman status` on the gateway's machine."
             )
-        key = self._key
         given = credentials(connection)
         if any(hmac.compare_digest(one, key) for one in given):
-            return None
+            return MASTER
+        for one in dict.fromkeys(given[:MAX_CREDENTIALS]):
+            if self._caller_of is not None and (caller := await self._caller_of(one)) is not None:
+                return caller
         what = "no key came with it" if not given else "the key that came with it is another one"
-        return Unauthorized(
-            f"`{connection.url.path}` is Ferryman's own and needs the master key, and {what}; send it as "
+        raise Unauthorized(
+            f"`{path}` is Ferryman's own and needs the master key, and {what}; send it as "
             "`Authorization: Bearer`, `x-api-key` or `x-ferryman-key`."
         )
 
@@ -134,9 +156,10 @@ class Errors:
     async def http(self, request: Request, error: Exception) -> Response:
         """One of Starlette's: no such path, or no such method on it."""
         status = error.status_code if isinstance(error, HTTPException) else 500
+        path = shown_path(request.url.path)
         if status == 404:
-            return self.answer(NotFound(f"`{request.url.path}` is not served here, or not built yet."))
-        response = self.answer(InvalidRequest(f"`{request.method}` is not for `{request.url.path}`."))
+            return self.answer(NotFound(f"`{path}` is not served here, or not built yet."))
+        response = self.answer(InvalidRequest(f"`{request.method}` is not for `{path}`."))
         response.status_code = status
         if isinstance(error, HTTPException) and error.headers is not None:
             response.headers.update(error.headers)
@@ -145,5 +168,5 @@ class Errors:
     async def unforeseen(self, request: Request, error: Exception) -> Response:
         """A mistake of ours."""
         request_id = self._ids.next(self._clock.now())
-        log.error("answer failed", path=request.url.path, request_id=request_id, exc_info=error)
+        log.error("answer failed", path=shown_path(request.url.path), request_id=request_id, exc_info=error)
         return self.answer(InternalError("Ferryman failed at this request; its log says where."), request_id)

@@ -29,9 +29,16 @@ class Asking:
         threads: for the rest of a report that is under way.
     """
 
-    def __init__(self) -> None:
-        """Threads are started when they are needed."""
-        self.threads = ThreadPoolExecutor(THREADS, "ferryman.spend")
+    def __init__(self, what: str = "reports", source: str = "the ledger") -> None:
+        """Threads are started when they are needed.
+
+        Args:
+            what: is asked, for messages.
+            source: of whom.
+        """
+        self.threads = ThreadPoolExecutor(THREADS, f"ferryman.{what}")
+        self._what = what
+        self._source = source
         self._waiting = 0
         self._refusals = 0  # of the database
         self._refusal = ""
@@ -56,7 +63,7 @@ class Asking:
             Unavailable: the database is away.
         """
         if self._waiting >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} reports are under way already; try again in a moment.")
+            raise Overloaded(f"{MAX_WAITING} {self._what} are under way already; try again in a moment.")
         self._waiting += 1
         before = self._refusals
 
@@ -74,6 +81,6 @@ class Asking:
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, ask_unless_refused)
         except StoreUnavailable as error:
-            raise Unavailable(f"the ledger cannot be read for now: {error}.") from error
+            raise Unavailable(f"{self._source} cannot be read for now: {error}.") from error
         finally:
             self._waiting -= 1

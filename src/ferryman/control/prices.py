@@ -91,5 +91,6 @@ async def keep_told(prices: Prices, feed: FeedServer) -> None:
             log.error("prices not changed", problems=error.problems, now="the old ones stay in force")  # noqa: TRY400  # its words say it all
             continue
         if changed:
-            feed.publish({PRICES: prices.part})
+            if feed.version:  # else they are told with all the rest, once that can be read
+                feed.publish({PRICES: prices.part})
             log.info("prices changed", revision=prices.catalog.revision)

@@ -7,11 +7,17 @@ import gc
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
+from starlette.routing import BaseRoute
 
-from ferryman.clock import SystemClock
+from ferryman.clock import Clock, SystemClock
+from ferryman.control.access.counters import LedgerSpends, Rows
+from ferryman.control.access.desk import Desk
+from ferryman.control.access.openapi import documented
+from ferryman.control.access.publish import Publisher, keep_published
 from ferryman.control.app import Gate, create_app
 from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
@@ -25,7 +31,10 @@ from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import PRICES
+from ferryman.settings import Settings
+from ferryman.settings_limits import gateway_limits
 from ferryman.settings_store import database, journal_directory
+from ferryman.store.access_look import KEYS
 from ferryman.store.store import Store
 from ferryman.tasks import TaskOwner
 
@@ -67,19 +76,24 @@ async def work(child: Child) -> None:
         catalog=lambda: prices.catalog,
     )
     await _migrate(bookkeeper)
+    await _check_keys(store, settings)
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     reports = Spend(store.read, lambda: prices.catalog)
+    limits = gateway_limits(settings)
+    publisher = Publisher(store, feed, limits, Rows(), lambda: {PRICES: prices.part})
+    desk = Desk(store, publisher, LedgerSpends(store), clock, settings.master_key)
     owners = Owners(store.owners.lookup)
-    app = create_app([*processes.routes(), *reports.routes(), *owners.routes()], clock)
-    guarded, trusting = Server(Gate(app, settings.master_key, clock)), Server(app)
+    routes = [*processes.routes(), *reports.routes(), *owners.routes(), *desk.routes()]
+    guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
-    feed.publish({PRICES: prices.part})
+    await _publish(publisher)
     watch = TaskOwner("control.watch")
     watch.spawn(keep_told(prices, feed), "prices")
+    watch.spawn(keep_published(publisher), "keys")
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     gc.collect()
@@ -94,7 +108,16 @@ async def work(child: Child) -> None:
     await asyncio.gather(guarded.stop(), trusting.stop())
     reports.close()
     owners.close()
+    desk.close()
     await feed.close()
+
+
+def _servers(
+    routes: Iterable[BaseRoute], desk: Desk, settings: Settings, clock: Clock
+) -> tuple[Server, Server]:
+    """One that asks for keys, and one that trusts whoever reaches it."""
+    app = create_app(routes, clock)
+    return Server(Gate(app, settings.master_key, clock, desk.caller_of)), Server(app)
 
 
 async def _migrate(bookkeeper: Bookkeeper) -> None:
@@ -109,6 +132,39 @@ async def _migrate(bookkeeper: Bookkeeper) -> None:
         log.warning("database away", reason=str(error), now="it is tried again")
     except StoreError as error:
         raise SettingsError([f"database_url: {error}."]) from error
+
+
+async def _check_keys(store: Store, settings: Settings) -> None:
+    """See that keys are asked for where there are some.
+
+    Raises:
+        SettingsError: there are keys, and no master key, so that anybody could do without one.
+    """
+    if settings.master_key is not None:
+        return
+    try:
+        number = await asyncio.to_thread(_number_of_keys, store)
+    except StoreUnavailable:
+        return  # it was said already
+    if number:
+        problem = (
+            f"the database has {number} virtual keys, and without a master key nobody would be asked for one"
+        )
+        way_out = "set it again, or use another database"
+        raise SettingsError([f"master_key: {problem}; {way_out}."])
+
+
+def _number_of_keys(store: Store) -> int:
+    with store.access.look() as look:
+        return look.count(KEYS)
+
+
+async def _publish(publisher: Publisher) -> None:
+    """Tell the workers all that there is; while the database is away they go on with what they hold."""
+    try:
+        await publisher.begin()
+    except StoreUnavailable as error:
+        log.warning("keys not read", reason=str(error), now="it is tried again")
 
 
 async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:

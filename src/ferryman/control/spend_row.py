@@ -77,7 +77,7 @@ def spend_of(entry: Entry) -> float | None:
 
 
 def dollars_of(nanousd: int) -> float:
-    """Dollars as LiteLLM's clients take them; up to nine million they have every nano-dollar."""
+    """Dollars as LiteLLM's clients take them; up to four million they have every nano-dollar."""
     return nanousd / 1_000_000_000
 
 

@@ -24,8 +24,8 @@ OWN_PATHS = frozenset(
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
 _CONTROL = re.compile(
-    rb"/(?:metrics|openapi\.json|ui|global/spend"
-    rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control)/.*)",
+    rb"/(?:metrics|openapi\.json|ui|audit|global/spend"
+    rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control|v2/key)/.*)",
     re.DOTALL,
 )
 """Answered by the control plane. Most are LiteLLM's paths."""

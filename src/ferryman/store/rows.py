@@ -127,16 +127,12 @@ def row_of(payload: bytes) -> Row:
     status_class = status // 100 if status else 0
     failed = 1 if has_failed(outcome, status or None) else 0
     counts = (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_creation_input_tokens,
-        usage.cache_read_input_tokens,
-        cache.ephemeral_5m_input_tokens,
-        cache.ephemeral_1h_input_tokens,
-        tools.web_search_requests,
-        tools.web_fetch_requests,
+        usage.input_tokens, usage.output_tokens,
+        usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
+        cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
+        tools.web_search_requests, tools.web_fetch_requests,
         usage.output_tokens_details.thinking_tokens,
-    )
+    )  # fmt: skip
     if tags:
         tags = list(dict.fromkeys(tags))
     return Row(

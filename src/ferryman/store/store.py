@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
 from ferryman.model import Cost, Entry
 from ferryman.settings_store import Postgres, SqliteFile
 from ferryman.store import keep, reprice
+from ferryman.store.access import Access
+from ferryman.store.access_parts import PartReader, reading
 from ferryman.store.batches import Batches
 from ferryman.store.engine import open_engines
 from ferryman.store.migrate import migrate, revision
@@ -21,8 +24,9 @@ class Store:
     """One database. Everything may wait for it, and may be called from any thread.
 
     What is read is in `read`, what is written in `write`, batches that are not settled in `batches`, who made
-    what in `owners`. Methods raise StoreUnavailable when the database is away: nothing was done then, and the
-    same call may be made again. Any other StoreError is a fault that asking again will not mend.
+    what in `owners`, keys and whom they belong to in `access`. Methods raise StoreUnavailable when the
+    database is away: nothing was done then, and the same call may be made again. Any other StoreError is a
+    fault that asking again will not mend.
     """
 
     def __init__(self, target: SqliteFile | Postgres) -> None:
@@ -36,6 +40,7 @@ class Store:
         self.write = Writer(self._engines)
         self.batches = Batches(self._engines)
         self.owners = Owners(self._engines)
+        self.access = Access(self._engines)
 
     def __repr__(self) -> str:
         return f"Store({self._engines.write.url.render_as_string(hide_password=True)})"
@@ -52,6 +57,10 @@ class Store:
     def revision(self) -> str | None:
         """The newest migration that the database has seen, `None` if it has no tables yet."""
         return revision(self._engines)
+
+    def reading_parts(self) -> AbstractContextManager[PartReader]:
+        """Read what parts of the snapshot are made of (see `ferryman.store.access_parts`)."""
+        return reading(self._engines)
 
     def delete_before(self, moment: datetime, *, at_most: int = keep.MAX_STEP) -> int:
         """Delete some of the oldest entries (see `ferryman.store.keep.delete_before`)."""

@@ -1,0 +1,133 @@
+"""Answers the operations: reads what is asked, works in a transaction, publishes, and tells."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ferryman.clock import Clock
+from ferryman.control.access import audit, budgets, customers, key_lists, keys, tags, teams, users
+from ferryman.control.access.operation import Context, Operation, Spends
+from ferryman.control.access.publish import Publisher
+from ferryman.control.access.reading import from_body, from_query, members_of
+from ferryman.control.asking import Asking
+from ferryman.control.callers import OPERATOR, ROLES, Caller
+from ferryman.errors import StoreError
+from ferryman.store.access import Actor, Change
+from ferryman.store.access_look import USERS, token_of
+from ferryman.store.store import Store
+
+log = structlog.get_logger("ferryman.access")
+
+_HEADERS = {"cache-control": "no-store"}
+
+
+def operations() -> list[Operation]:
+    """Every operation."""
+    parts = (key_lists, keys, users, teams, customers, budgets, tags, audit)
+    return [one for part in parts for one in part.operations()]
+
+
+class Desk:
+    """Serves keys and whom and what they belong to."""
+
+    def __init__(
+        self, store: Store, publisher: Publisher, spends: Spends, clock: Clock, master_key: str | None
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._spends = spends
+        self._clock = clock
+        self._master_key = None if master_key is None else master_key.encode()
+        self.asking = Asking("requests about keys", "the database")
+
+    def __repr__(self) -> str:
+        return f"<Desk {self.asking!r}>"
+
+    def routes(self) -> list[Route]:
+        """What is served."""
+        return [Route(one.path, self._endpoint(one), methods=[one.method]) for one in operations()]
+
+    def close(self) -> None:
+        """Begin nothing more; what runs is not waited for."""
+        self.asking.close()
+
+    async def caller_of(self, credential: bytes) -> Caller | None:
+        """Whose virtual key that is; `None` if it is none that is good now.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        return await self.asking.in_thread(lambda: self._found(credential))
+
+    def _found(self, credential: bytes) -> Caller | None:
+        now = self._now_microseconds()
+        with self._store.access.look() as look:
+            key = look.key_with(token_of(credential.decode("latin-1")), now)
+            if key is None:
+                return None
+            user = None if key.user_id is None else look.get(USERS, key.user_id)
+        role = "own" if user is None else ROLES[user.role]
+        return Caller(role, f"key:{key.id}", key.id, key.user_id)
+
+    def _endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await self._answer(operation, request)
+
+        answer.__doc__ = operation.summary
+        return answer
+
+    async def _answer(self, operation: Operation, request: Request) -> Response:
+        if operation.method == "GET":
+            asked: Any = from_query(operation.asks, request.query_params)
+        else:
+            named = {
+                name: msgspec.Raw(msgspec.json.encode(text)) for name, text in request.path_params.items()
+            }
+            asked = from_body(operation.asks, await members_of(request) | named)
+        caller = getattr(request.state, "caller", OPERATOR)
+        client = None if request.client is None else request.client.host
+        context = Context(caller, self._now_microseconds(), self._is_master, self._spends)
+        told, change = await self.asking.in_thread(
+            lambda: self._done(operation, context, asked, Actor(caller.name, client))
+        )
+        if change is not None:
+            await self._publish(change)
+        return Response(told, media_type="application/json", headers=_HEADERS)
+
+    def _done(
+        self,
+        operation: Operation,
+        context: Context,
+        asked: Any,  # noqa: ANN401  # what the operation asks
+        actor: Actor,
+    ) -> tuple[bytes, Change | None]:
+        change = None
+        if operation.changes:
+            told, change = self._store.access.change(
+                actor, context.now_microseconds, lambda change: operation.work(change, context, asked)
+            )
+        else:
+            with self._store.access.look() as look:
+                told = operation.work(look, context, asked)
+        return msgspec.json.encode(told(self._spends)), change
+
+    async def _publish(self, change: Change) -> None:
+        try:
+            await self._publisher.live(change)
+        except StoreError as error:  # it is committed all the same, and found by the next look
+            log.warning("change not told yet", reason=str(error))
+
+    def _is_master(self, text: str) -> bool:
+        key = self._master_key
+        return key is not None and hmac.compare_digest(text.encode(), key)
+
+    def _now_microseconds(self) -> int:
+        return int(self._clock.now() * 1_000_000)

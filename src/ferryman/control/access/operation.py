@@ -1,0 +1,82 @@
+"""What a path does: a function in one transaction, and what is told of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from ferryman.control.callers import Caller
+from ferryman.store.access import Change
+from ferryman.store.access_look import Look
+
+
+class Spends(Protocol):
+    """What was spent: the one truth for what is shown and for what is enforced."""
+
+    def spent(self, scope_id: str, window: str, model: str = "") -> int:
+        """Nano-dollars in the window that runs now; an empty one is without end."""
+
+    def resets_at(self, window: str, anchor: str) -> float | None:
+        """Unix time at which the window ends that runs now, `None` for never, or where that is not known."""
+
+
+class Context(NamedTuple):
+    """In what a request is answered.
+
+    Attributes:
+        caller: who asks.
+        now_microseconds: since 1970.
+        is_master: whether a text is the master key.
+        spends: for what cannot be decided without.
+    """
+
+    caller: Caller
+    now_microseconds: int
+    is_master: Callable[[str], bool]
+    spends: Spends
+
+
+Told = Callable[[Spends], Any]
+"""Makes what is answered, when the transaction is over: what was spent is asked for beside it."""
+
+
+class Operation(NamedTuple):
+    """A path of the API.
+
+    Attributes:
+        method: `GET` or `POST`.
+        path: what stands in braces is a field of `asks`.
+        asks: the struct that body or query are read into.
+        work: given a `Look`, or the `Change` that it is to make.
+        summary: one sentence for the OpenAPI document.
+        changes: whether it makes a change.
+        answer: for the OpenAPI document, in a few words.
+    """
+
+    method: str
+    path: str
+    asks: type[msgspec.Struct]
+    work: Callable[[Any, Context, Any], Told]
+    summary: str
+    changes: bool = False
+    answer: str = "As LiteLLM answers."
+
+
+def reading(
+    method: str,
+    path: str,
+    asks: type[msgspec.Struct],
+    work: Callable[[Look, Context, Any], Told],
+    summary: str,
+) -> Operation:
+    """An operation that changes nothing."""
+    return Operation(method, path, asks, work, summary)
+
+
+def changing(
+    path: str, asks: type[msgspec.Struct], work: Callable[[Change, Context, Any], Told], summary: str
+) -> Operation:
+    """An operation that makes one change, by POST."""
+    return Operation("POST", path, asks, work, summary, changes=True)

@@ -1,0 +1,179 @@
+"""Tells workers of keys, limits and budgets: all at the start, then only the parts that a change touches.
+
+A change is answered when the workers that are connected have it. Changes that other control planes make on
+the same database are looked for once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from ferryman.control.access.compile import (
+    RowOf,
+    defaults_part,
+    gateway_scope,
+    keys_part,
+    scopes_part,
+)
+from ferryman.control.feed import FeedServer
+from ferryman.errors import StoreError
+from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, part_of_scope
+from ferryman.settings_limits import GatewayLimits
+from ferryman.store.access import Change, number_of
+from ferryman.store.store import Store
+
+log = structlog.get_logger("ferryman.access")
+
+LIVE_SECONDS = 1.0
+"""How long the answer to a change waits for the workers."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks for what other control planes have changed, or for a database that was away."""
+
+POLL_SECONDS = 0.005
+"""Between two looks at what workers report, which they do as soon as they have a snapshot."""
+
+PARTS = 256
+BATCH = 32
+"""Parts that are read with one question: an eighth of all keys, which bounds what is in memory at once."""
+
+EVERYTHING = frozenset(f"{kind}{number:02x}" for kind in (KEYS, SCOPES) for number in range(PARTS))
+
+
+class Publisher:
+    """Makes parts of the snapshot of what the database has, and tells them.
+
+    Attributes:
+        revision: of the database, that all parts are at least of; `None` until the first time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        feed: FeedServer,
+        limits: GatewayLimits,
+        row_of: RowOf,
+        others: Callable[[], Mapping[str, bytes]] = dict,
+    ) -> None:
+        """Tell nothing yet.
+
+        Args:
+            store: has them.
+            feed: goes to the workers.
+            limits: of the settings.
+            row_of: numbers of rows in the table of counters.
+            others: parts that are told with ours the first time, when workers are told all that there is.
+        """
+        self.revision: int | None = None
+        self._store = store
+        self._feed = feed
+        self._limits = limits
+        self._row_of = row_of
+        self._others = others
+        self._lock = asyncio.Lock()  # one at a time: of two the later has read what is newer
+
+    def __repr__(self) -> str:
+        return f"<Publisher at revision {self.revision}>"
+
+    async def begin(self) -> None:
+        """Tell everything for the first time.
+
+        Raises:
+            StoreUnavailable: the database is away; nothing was told, so that workers keep what they hold.
+        """
+        async with self._lock:
+            revision = await asyncio.to_thread(self._store.access.revision)
+            made = await self._made(EVERYTHING)
+            made = {name: data for name, data in made.items() if data is not None}
+            self._feed.publish({**self._others(), **made, DEFAULTS: defaults_part(self._limits)})
+            self.revision = revision
+
+    async def tell(self, parts: Iterable[str]) -> int:
+        """Tell these parts as they are now.
+
+        Returns:
+            The version with which they hold.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        async with self._lock:
+            return self._feed.publish(await self._made(parts))
+
+    async def live(self, change: Change) -> bool:
+        """Tell what `change` has touched, and wait for the workers that are connected.
+
+        Returns:
+            Whether all of them have it in time.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        if self.revision is None:
+            return False  # nothing was told yet; this is told with all the rest
+        version = await self.tell(change.parts)
+        if change.revision == self.revision + 1:
+            self.revision = change.revision
+        try:
+            async with asyncio.timeout(LIVE_SECONDS):
+                while any(state.snapshot_version < version for state in self._feed.states.values()):  # noqa: ASYNC110  # of several workers
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            log.warning("workers slow", version=version, seconds=LIVE_SECONDS, now="they get it as they can")
+            return False
+        return True
+
+    async def look(self) -> None:
+        """Tell what has changed since the last look, be it by other control planes.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        if self.revision is None:
+            await self.begin()
+            return
+        revision, parts = await asyncio.to_thread(self._store.access.touched_since, self.revision)
+        if revision != self.revision:
+            await self.tell(EVERYTHING if parts is None else parts)
+            self.revision = revision
+
+    async def _made(self, parts: Iterable[str]) -> dict[str, bytes | None]:
+        names = sorted(parts)
+        made: dict[str, bytes | None] = {}
+        for start in range(0, len(names), BATCH):
+            made |= await asyncio.to_thread(self._compiled, names[start : start + BATCH])
+        return made
+
+    def _compiled(self, names: list[str]) -> dict[str, bytes | None]:
+        numbers = {
+            kind: [number_of(name) for name in names if name.startswith(kind)] for kind in (KEYS, SCOPES)
+        }
+        made: dict[str, bytes | None] = {}
+        with self._store.reading_parts() as reader:
+            keys, scopes = reader.keys(numbers[KEYS]), reader.scopes(numbers[SCOPES])
+        for number, held in keys.items():
+            made[f"{KEYS}{number:02x}"] = keys_part(held, self._limits.share)
+        for number, rows in scopes.items():
+            name = f"{SCOPES}{number:02x}"
+            gateway = None
+            if name == part_of_scope(GATEWAY):
+                gateway = gateway_scope(self._limits, self._row_of)
+            made[name] = scopes_part(rows, gateway, self._row_of, self._limits.hold)
+        return made
+
+
+async def keep_published(publisher: Publisher) -> None:
+    """Look for changes, for ever."""
+    away = False
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await publisher.look()
+            away = False
+        except StoreError as error:
+            if not away:
+                log.warning("keys not read", reason=str(error), now="workers keep those they hold")
+            away = True

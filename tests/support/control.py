@@ -1,0 +1,165 @@
+"""The control plane's paths on a thread of this process: real sockets, a real store, a worker's feed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from ferryman.clock import Clock
+from ferryman.control.access.counters import LedgerSpends, Rows
+from ferryman.control.access.desk import Desk
+from ferryman.control.access.openapi import documented
+from ferryman.control.access.publish import Publisher
+from ferryman.control.app import Gate, create_app
+from ferryman.control.feed import FeedServer
+from ferryman.control.processes import Processes
+from ferryman.control.server import Server
+from ferryman.control.spend import Spend
+from ferryman.limits.spec import KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.process.messages import WorkerState
+from ferryman.relay.feed import Feed
+from ferryman.settings import Settings
+from ferryman.settings_limits import gateway_limits
+from ferryman.store.access_look import token_of
+from ferryman.store.store import Store
+from tests.support.gateway import HeldClock
+
+MASTER = "sk-1234"
+DEADLINE_SECONDS = 20.0
+
+
+class Control:
+    """Serves between `with` and its end.
+
+    Attributes:
+        feed: a worker's, which holds what it was told.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock | None = None, **settings: Any) -> None:
+        self.clock = clock or HeldClock()
+        self.store = store
+        self.settings = Settings(master_key=MASTER, **settings)
+        self._directory = tempfile.TemporaryDirectory(prefix="ferryman-")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._client: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        port = self.run(self._start())
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS)
+        self.until(lambda: self.feed.snapshot is not None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._client is not None
+        self._client.close()
+        self.run(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE_SECONDS)
+        self._loop.close()
+        self._directory.cleanup()
+
+    def run(self, work: Any) -> Any:
+        """What a coroutine returns that runs on the loop of the control plane."""
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(DEADLINE_SECONDS)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until `condition` is true."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, "still not so"
+            time.sleep(0.005)
+
+    def send(
+        self, method: str, path: str, body: object = None, caller: str | None = MASTER, **more: Any
+    ) -> httpx.Response:
+        """The answer to a request of `caller`, by a key; `body` is JSON, or bytes as they are."""
+        assert self._client is not None
+        headers = {} if caller is None else {"authorization": f"Bearer {caller}"}
+        if isinstance(body, bytes):
+            more["content"] = body
+        elif body is not None:
+            more["json"] = body
+        return self._client.request(method, path, headers=headers, **more)
+
+    def post(self, path: str, body: object = None, caller: str | None = MASTER) -> Any:
+        """The JSON that is answered to a POST, which succeeds."""
+        response = self.send("POST", path, {} if body is None else body, caller)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def get(self, path: str, caller: str | None = MASTER, **parameters: Any) -> Any:
+        """The JSON that is answered to a GET, which succeeds."""
+        response = self.send("GET", path, caller=caller, params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def refused(self, path: str, body: object, status: int = 400, caller: str | None = MASTER) -> str:
+        """The message with which a POST is refused."""
+        response = self.send("POST", path, body, caller)
+        assert response.status_code == status, response.text
+        assert response.headers["x-should-retry"] == "false"
+        return str(response.json()["error"]["message"])
+
+    def key_spec(self, text: str) -> KeySpec | None:
+        """What the worker knows of the key with this text."""
+        token = token_of(text)
+        specs: list[KeySpec] = self._part(part_of_key(token), list[KeySpec])
+        return next((spec for spec in specs if spec.token == token), None)
+
+    def scope(self, scope_id: str) -> Scope | None:
+        """What the worker knows of a scope."""
+        scopes: list[Scope] = self._part(part_of_scope(scope_id), list[Scope])
+        return next((scope for scope in scopes if scope.id == scope_id), None)
+
+    def parts(self) -> dict[str, bytes]:
+        """All that the worker holds."""
+        assert self.feed.snapshot is not None
+        return dict(self.feed.snapshot.parts)
+
+    def _part(self, name: str, shape: Any) -> Any:
+        data = self.parts().get(name)
+        return [] if data is None else msgspec.json.decode(data, type=shape)
+
+    async def _start(self) -> int:
+        path = str(Path(self._directory.name) / "feed")
+        self.feeds = FeedServer(self.clock)
+        await self.feeds.start(path)
+        limits = gateway_limits(self.settings)
+        self.publisher = Publisher(self.store, self.feeds, limits, Rows())
+        await self.publisher.begin()
+        self.feed = Feed(path, self._state)
+        self.feed.start()
+        self.desk = Desk(self.store, self.publisher, LedgerSpends(self.store), self.clock, MASTER)
+        self.spend = Spend(self.store.read)
+        routes = [*Processes(self.feeds).routes(), *self.spend.routes(), *self.desk.routes()]
+        self.app = create_app(documented(routes), self.clock)
+        self.server = Server(Gate(self.app, MASTER, self.clock, self.desk.caller_of))
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        await self.server.listen([sock])
+        return int(sock.getsockname()[1])
+
+    async def _stop(self) -> None:
+        await self.server.stop()
+        self.desk.close()
+        self.spend.close()
+        await self.feed.close()
+        await self.feeds.close()
+
+    def _state(self) -> WorkerState:
+        version = self.feed.snapshot.version if self.feed.snapshot is not None else 0
+        return WorkerState(number=1, pid=7, live=0, pool_open=0, held_bytes=0, snapshot_version=version)
