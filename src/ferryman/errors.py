@@ -158,7 +158,7 @@ class RateLimited(RelayError):
     status = 429
     error_type = "rate_limit_error"
 
-    def __init__(self, message: str, retry_after_seconds: int | None) -> None:
+    def __init__(self, message: str, retry_after_seconds: int | None = 1) -> None:
         super().__init__(message)
         self.retry = False if retry_after_seconds is None else None
         self.retry_after_seconds = retry_after_seconds
@@ -173,7 +173,7 @@ class BudgetReached(RelayError):
     def __init__(
         self,
         message: str,
-        retry_after_seconds: int | None,
+        retry_after_seconds: int | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
         *,
         error_code: str | None = "enforced_spend_limit_reached",
