@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ferryman.errors import BudgetReached, RateLimited
 from ferryman.limits.spec import Budget, Limit, Scope
@@ -17,6 +18,9 @@ from ferryman.limits.windows import period
 
 WARNING_SHARES = (95, 75)
 """Percent of a budget from which on Claude Code shows its notice; the first that is passed is told."""
+
+KEPT_LINES = 1024
+"""Of 100 percents for some windows each, 300 bytes."""
 
 _PREFIX = b"anthropic-ratelimit-unified-"
 _UPSTREAM = re.compile(rb"\r\nanthropic-ratelimit-[^\r]*", re.IGNORECASE)
@@ -35,7 +39,11 @@ _UNITS = {
 def below_cap(counted: Counted) -> bytes:
     """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used."""
     cap = counted.budget.cap_nanousd or 1
-    percent = min(99, max(0, counted.committed_nanousd * 100 // cap))
+    return _below(min(99, max(0, counted.committed_nanousd * 100 // cap)), counted.span.end)
+
+
+@lru_cache(KEPT_LINES)
+def _below(percent: int, end: int | None) -> bytes:
     passed = next((share for share in WARNING_SHARES if percent >= share), None)
     state = b"allowed" if passed is None else b"allowed_warning"
     lines = [
@@ -46,7 +54,7 @@ def below_cap(counted: Counted) -> bytes:
     ]
     if passed is not None:
         lines.append((b"overage-surpassed-threshold", b"0.%02d" % passed))
-    lines += _resets(counted.span.end)
+    lines += _resets(end)
     return b"".join(b"\r\n%b%b: %b" % (_PREFIX, name, value) for name, value in lines)
 
 

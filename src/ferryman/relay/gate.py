@@ -37,6 +37,9 @@ MAX_WAITING = 1_000
 KEPT_RULES = 64
 """Kinds and models of one key's calls whose rules are kept ready: a client may make names up."""
 
+USUAL = Extras(fast=False, us=False)
+"""What makes a call dear whose ceiling only gives the measure for what is expected: no look into its body."""
+
 Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
 
@@ -251,7 +254,9 @@ class Gate:
         if budgets:
             if self._ceilings.catalog is not exchange.line.catalog:
                 self._ceilings = Ceilings(exchange.line.catalog)
-            models, extras = asked_for(model, text)
+            models, extras = [model], USUAL
+            if any(budget.hold == "ceiling" for budget in budgets):
+                models, extras = asked_for(model, text)
             ceiling = self._ceilings.nanousd(models, len(text), call.max_tokens, exchange.started_at, extras)
             expected = self._shares.expected(model, who, ceiling)
         return Demand(1, 0, 1, *tokens, ceiling, expected)
