@@ -42,34 +42,36 @@ def test_key_is_made_of_nothing_and_told_once(control: Control) -> None:
     assert control.key_spec(text) == KeySpec(token=token(text), id=token(text))
 
 
+ASKED: dict[str, object] = {
+    "key_alias": "laptop",
+    "duration": "1d",
+    "models": ["claude-*", "anthropic/claude-haiku-5"],
+    "max_budget": 10.000000001,
+    "soft_budget": 5,
+    "budget_duration": "30d",
+    "budget_limits": [{"budget_duration": "1d", "max_budget": 1.5}],
+    "budget_hold": "ceiling",
+    "model_max_budget": {"claude-opus-*": {"budget_limit": 2, "time_period": "7d"}},
+    "max_parallel_requests": 3,
+    "tpm_limit": 1000,
+    "rpm_limit": 10,
+    "input_tpm_limit": 700,
+    "output_tpm_limit": 300,
+    "count_tokens_rpm_limit": 100,
+    "model_rpm_limit": {"claude-opus-*": 5},
+    "model_tpm_limit": {"claude-opus-*": 500},
+    "metadata": {"note": [1, 2.50]},
+    "tags": ["a"],
+    "allowed_routes": ["/v1/messages"],
+    "share": "all",
+}
+
+
 def test_key_has_the_fields_it_was_given(control: Control) -> None:
-    asked = {
-        "key_alias": "laptop",
-        "duration": "1d",
-        "models": ["claude-*", "anthropic/claude-haiku-5"],
-        "max_budget": 10.000000001,
-        "soft_budget": 5,
-        "budget_duration": "30d",
-        "budget_limits": [{"budget_duration": "1d", "max_budget": 1.5}],
-        "budget_hold": "ceiling",
-        "model_max_budget": {"claude-opus-*": {"budget_limit": 2, "time_period": "7d"}},
-        "max_parallel_requests": 3,
-        "tpm_limit": 1000,
-        "rpm_limit": 10,
-        "input_tpm_limit": 700,
-        "output_tpm_limit": 300,
-        "count_tokens_rpm_limit": 100,
-        "model_rpm_limit": {"claude-opus-*": 5},
-        "model_tpm_limit": {"claude-opus-*": 500},
-        "metadata": {"note": [1, 2.50]},
-        "tags": ["a"],
-        "allowed_routes": ["/v1/messages"],
-        "share": "all",
-    }
-    made = control.post("/key/generate", asked)
-    assert {name: made[name] for name in asked} == asked
+    made = control.post("/key/generate", ASKED)
+    assert {name: made[name] for name in ASKED} == ASKED
     info = control.get("/key/info", key=made["token"])["info"]
-    assert {name: info[name] for name in asked} == asked
+    assert {name: info[name] for name in ASKED} == ASKED
     assert made["expires"] == "2027-01-16T08:16:40Z"
     key_id = made["token"]
     assert control.key_spec(made["key"]) == KeySpec(

@@ -58,9 +58,12 @@ def test_value_comes_from_the_first_source_that_has_one(row: Field[Any], tmp_pat
         order.append((f"environment ({name})", value))
     assert len(order) == 1 + len(env_names(row)), "the examples are too few for so many names"
     order += [(str(path), of_file), ("default", row.default)]
-    needed = {"auth": {"ANTHROPIC_API_KEY": "key"}, "tls_key_file": {"FERRYMAN_TLS_CERT_FILE": "c"}}.get(
-        row.name, {}
-    )
+    needed = {
+        "auth": {"ANTHROPIC_API_KEY": "key", "FERRYMAN_MASTER_KEY": "key"},
+        "tls_key_file": {"FERRYMAN_TLS_CERT_FILE": "c"},
+        "budget_duration": {"FERRYMAN_MAX_BUDGET": "1"},
+        "end_user_budget_duration": {"FERRYMAN_MAX_END_USER_BUDGET": "1"},
+    }.get(row.name, {})
     flags = {row.name: flag}
     path.write_text(f"{row.name}: {in_file}\n", "utf-8")
     for source, value in order:
@@ -287,15 +290,12 @@ KEY = {"ANTHROPIC_API_KEY": "key"}
 
 @pytest.mark.parametrize("environ", [{}, KEY], ids=["passthrough", "open"])
 @pytest.mark.parametrize("source", ["FERRYMAN_MASTER_KEY", "LITELLM_MASTER_KEY", "file"])
-def test_master_key_changes_nothing_for_relaying(
-    source: str, environ: dict[str, str], tmp_path: Path
-) -> None:
-    auth = read(tmp_path, environ=environ).settings.effective_auth
+def test_with_a_master_key_callers_need_keys(source: str, environ: dict[str, str], tmp_path: Path) -> None:
     if source == "file":
         settings = read(tmp_path, file=f"master_key: {SECRET}", environ=environ).settings
     else:
         settings = read(tmp_path, environ={source: SECRET} | environ).settings
-    assert (settings.master_key, settings.effective_auth) == (SECRET, auth)
+    assert (settings.master_key, settings.effective_auth) == (SECRET, "keys")
 
 
 def test_admin_port_is_another_than_that_of_the_clients(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ class Control:
     async def _stop(self) -> None:
         await self.server.stop()
         self.desk.close()
+        await self.publisher.close()
         self.spend.close()
         await self.feed.close()
         await self.feeds.close()

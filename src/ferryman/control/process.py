@@ -104,6 +104,7 @@ async def work(child: Child) -> None:
     await asyncio.gather(guarded.stop(), trusting.stop())
     reports.close()
     desk.close()
+    await publisher.close()
     await feed.close()
 
 
