@@ -44,6 +44,7 @@ def test_team_holds_its_keys(control: Control) -> None:
     info = control.get("/team/info", team_id=team_id)
     assert (info["team_id"], info["team_info"]["team_alias"]) == (team_id, "red")
     assert [one["key_name"] for one in info["keys"]] == [f"sk-...{key[-4:]}"]
+    assert info["team_info"]["budget_reset_at"] == "2027-02-01T00:00:00Z"
     assert info["team_memberships"] == []
     assert [one["team_id"] for one in control.get("/team/list")] == [team_id]
 

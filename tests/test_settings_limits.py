@@ -6,13 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ferryman.control.access.compile import unknown_scope
 from ferryman.control.access.counters import Rows
+from ferryman.control.access.durations import is_duration
 from ferryman.errors import SettingsError
 from ferryman.limits.spec import DEFAULTS, GATEWAY, Budget, Defaults, Scope
+from ferryman.limits.windows import parse
 from ferryman.settings import Settings
-from ferryman.settings_limits import gateway_limits
+from ferryman.settings_limits import duration_parts, gateway_limits
 from ferryman.settings_load import load
 from tests.support.control import Control
 from tests.support.stores import opened, sqlite_url
@@ -110,3 +114,11 @@ def test_defaults_are_told_where_nothing_is_set(tmp_path: Path) -> None:
         store.migrate()
         with Control(store) as control:
             assert control._part("defaults", Defaults) == Defaults()
+
+
+@given(st.from_regex(r"[0-9]{0,9}(mo|[smhdwy]|)", fullmatch=True))
+def test_settings_take_the_durations_that_budgets_have(word: str) -> None:
+    """Settings cannot look into `ferryman.limits`, which stands above them."""
+    parts = duration_parts(word)
+    assert is_duration(word) is (parts is not None)
+    assert parts is None or parse(word) == parts

@@ -81,7 +81,7 @@ async def work(child: Child) -> None:
     reports = Spend(store.read, lambda: prices.catalog)
     limits = gateway_limits(settings)
     publisher = Publisher(store, feed, limits, Rows(), lambda: {PRICES: prices.part})
-    desk = Desk(store, publisher, LedgerSpends(store), clock, settings.master_key)
+    desk = Desk(store, publisher, LedgerSpends(store, clock, limits.time_zone), clock, settings.master_key)
     app = create_app(documented([*processes.routes(), *reports.routes(), *desk.routes()]), clock)
     guarded = Server(Gate(app, settings.master_key, clock, desk.caller_of))
     trusting = Server(app)
