@@ -163,6 +163,10 @@ def test_customer_has_one_budget_at_most(lone: Control) -> None:
     both = {"user_id": "c", "max_budget": 1, "budget_id": "b"}
     assert "`max_budget` and `budget_id` exclude each other" in lone.refused("/customer/new", both)
     lone.post("/customer/new", {"user_id": "c", "budget_id": "b"})
+    lone.post("/customer/update", {"user_id": "c", "models": []})
+    assert "`models` is a field of LiteLLM that Ferryman does not serve" in lone.refused(
+        "/customer/update", {"user_id": "c", "models": ["claude"]}
+    )
     assert "exclude each other" in lone.refused("/customer/update", {"user_id": "c", "max_budget": 1})
     lone.post("/customer/update", {"user_id": "c", "max_budget": 1, "budget_id": None})
 

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from ferryman.limits.spec import Budget, KeySpec, Limit
+from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from tests.support.control import MASTER, Control
 from tests.support.gateway import HeldClock
 
@@ -259,6 +260,8 @@ def test_expired_keys_are_listed_as_such(lone: Control, clock: HeldClock) -> Non
         ({"guardrails": ["pii"]}, "`guardrails` is a field of LiteLLM that Ferryman does not serve"),
         ({"permissions": {"a": True}}, "`permissions` is a field of LiteLLM that Ferryman does not serve"),
         ({"spend": 3}, "`spend` is a field of LiteLLM that Ferryman does not serve"),
+        ({"key_alias": "a\x00"}, '`key_alias`: `"a\\u0000"` cannot be used; wanted a text of 1 to 256'),
+        ({"user_id": "a\n"}, '`user_id`: `"a\\n"` cannot be used; wanted a text of 1 to 256'),
         ({"colour": "red"}, "`colour` is no field of this request; there are `max_budget`"),
         ({"allowed_routes": ["management_routes"]}, "`allowed_routes`: `management_routes` cannot be used"),
         ({"model_max_budget": {"a": {}}}, "`model_max_budget.a`: `budget_limit` is missing"),
@@ -313,3 +316,16 @@ def test_service_account_belongs_to_a_team_alone(lone: Control) -> None:
     asked = {"team_id": team, "user_id": "ann"}
     assert "`user_id`" in lone.refused("/key/service-account/generate", asked)
     assert lone.post("/key/service-account/generate", {"team_id": team})["team_id"] == team
+
+
+def test_no_key_is_made_that_workers_could_not_be_told_of(lone: Control) -> None:
+    lone.feeds.size_bytes = MAX_SNAPSHOT_BYTES
+    assert "there are as many keys, limits and budgets" in lone.refused("/key/generate", {})
+    lone.feeds.size_bytes = 0
+    lone.post("/key/generate")
+
+
+def test_regenerating_does_not_lengthen_a_life(lone: Control, clock: HeldClock) -> None:
+    made = lone.post("/key/generate", {"duration": "1d", "user_id": "ann"})
+    clock.seconds += 3600
+    assert lone.post("/key/regenerate", {}, made["key"])["expires"] == made["expires"]

@@ -183,8 +183,6 @@ def regenerate(change: Change, context: Context, asked: asks.RegenerateKey) -> T
     if asked.grace_period and asked.grace_period != "0s":
         until = _end("grace_period", asked.grace_period, change.now_microseconds)
     change.end_old_tokens(key)
-    if "expires_at_microseconds" not in fields and key.duration is not None:
-        fields["expires_at_microseconds"] = _end("duration", key.duration, change.now_microseconds)
     token = token_of(text)
     new = {"token": token, "name": name_of(text), "regenerated": key.regenerated + 1}
     after = change.replace(KEYS, key, "regenerate", **fields, **new)
