@@ -17,6 +17,9 @@ import yaml
 from click.testing import CliRunner
 
 from ferryman.cli.main import main as ferryman
+from ferryman.control.access.asked import AskedCustomer, AskedTag, GenerateKey, NewBudget, NewTeam, NewUser
+from ferryman.control.access.desk import operations
+from ferryman.control.access.reading import NOT_SERVED, fields_of
 from ferryman.pricing.catalog import CLASSES, load_catalog
 from ferryman.pricing.explain import decimal
 from ferryman.settings import env_names, plain, rows, type_of, wanted
@@ -114,6 +117,33 @@ def code(words: Iterable[str]) -> str:
     return " ".join(f"`{word}`" for word in words)
 
 
+def operations_table() -> str:
+    """Every path of keys and whom they belong to."""
+    lines = []
+    for one in operations():
+        names = fields_of(one.asks)
+        takes = code(names) if one.method == "GET" or len(names) <= 8 else "[fields](#fields)"
+        lines.append((f"`{one.method} {one.path}`", takes, one.summary))
+    return table(("path", "takes", "what it does"), lines)
+
+
+def fields_table() -> str:
+    """Every field of keys, users, teams, customers, budgets and tags, and who has it."""
+    kinds = {"key": GenerateKey, "user": NewUser, "team": NewTeam, "customer": AskedCustomer}
+    kinds |= {"budget": NewBudget, "tag": AskedTag}
+    every = {name: field for shape in kinds.values() for name, field in fields_of(shape).items()}
+    lines = []
+    for name, field in every.items():
+        having = [kind for kind, shape in kinds.items() if name in fields_of(shape)]
+        lines.append((f"`{name}`", field.wanted, "all" if len(having) == len(kinds) else ", ".join(having)))
+    return table(("field", "value", "of"), lines)
+
+
+def refused_list() -> str:
+    """LiteLLM's fields that are refused."""
+    return ", ".join(f"`{name}`" for name in sorted(NOT_SERVED)) + ".\n"
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("reference/settings.md", settings_table),
     "commands": ("reference/cli.md", commands_help),
@@ -121,6 +151,9 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "prices": ("prices.md", prices_table),
     "differences": ("prices.md", partial(differences_table, "differences")),
     "claude-code": ("prices.md", partial(differences_table, "claude_code")),
+    "operations": ("keys.md", operations_table),
+    "fields": ("keys.md", fields_table),
+    "refused": ("keys.md", refused_list),
     "nginx": ("fronts.md", lambda: file_shown("nginx.conf", "nginx")),
     "caddy": ("fronts.md", lambda: file_shown("Caddyfile", "caddyfile")),
 }

@@ -44,6 +44,7 @@ def test_team_holds_its_keys(control: Control) -> None:
     info = control.get("/team/info", team_id=team_id)
     assert (info["team_id"], info["team_info"]["team_alias"]) == (team_id, "red")
     assert [one["key_name"] for one in info["keys"]] == [f"sk-...{key[-4:]}"]
+    assert info["team_info"]["budget_reset_at"] == "2027-02-01T00:00:00Z"
     assert info["team_memberships"] == []
     assert [one["team_id"] for one in control.get("/team/list")] == [team_id]
 
@@ -162,6 +163,10 @@ def test_customer_has_one_budget_at_most(lone: Control) -> None:
     both = {"user_id": "c", "max_budget": 1, "budget_id": "b"}
     assert "`max_budget` and `budget_id` exclude each other" in lone.refused("/customer/new", both)
     lone.post("/customer/new", {"user_id": "c", "budget_id": "b"})
+    lone.post("/customer/update", {"user_id": "c", "models": []})
+    assert "`models` is a field of LiteLLM that Ferryman does not serve" in lone.refused(
+        "/customer/update", {"user_id": "c", "models": ["claude"]}
+    )
     assert "exclude each other" in lone.refused("/customer/update", {"user_id": "c", "max_budget": 1})
     lone.post("/customer/update", {"user_id": "c", "max_budget": 1, "budget_id": None})
 

@@ -36,7 +36,16 @@ from tests.test_feed import state
 DEADLINE_SECONDS = 10.0
 
 CONTROL_PATHS = [
-    *(b"/metrics", b"/ui", b"/openapi.json", b"/ui/a", b"/control/processes", b"/key/generate"),
+    *(
+        b"/metrics",
+        b"/ui",
+        b"/openapi.json",
+        b"/ui/a",
+        b"/control/processes",
+        b"/key/generate",
+        b"/v2/key/info",
+        b"/audit",
+    ),
     *(b"/user/new", b"/team/new", b"/customer/new", b"/end_user/new", b"/budget/new", b"/tag/new"),
     *(b"/spend/logs", b"/global/spend/report"),
 ]

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from ferryman.limits.spec import Budget, KeySpec, Limit
+from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from tests.support.control import MASTER, Control
 from tests.support.gateway import HeldClock
 
@@ -42,7 +43,7 @@ def test_key_is_made_of_nothing_and_told_once(control: Control) -> None:
     assert control.key_spec(text) == KeySpec(token=token(text), id=token(text))
 
 
-FIELDS = {
+ASKED: dict[str, object] = {
     "key_alias": "laptop",
     "duration": "1d",
     "models": ["claude-*", "anthropic/claude-haiku-5"],
@@ -68,10 +69,10 @@ FIELDS = {
 
 
 def test_key_has_the_fields_it_was_given(control: Control) -> None:
-    made = control.post("/key/generate", FIELDS)
-    assert {name: made[name] for name in FIELDS} == FIELDS
+    made = control.post("/key/generate", ASKED)
+    assert {name: made[name] for name in ASKED} == ASKED
     info = control.get("/key/info", key=made["token"])["info"]
-    assert {name: info[name] for name in FIELDS} == FIELDS
+    assert {name: info[name] for name in ASKED} == ASKED
     assert made["expires"] == "2027-01-16T08:16:40Z"
     key_id = made["token"]
     assert control.key_spec(made["key"]) == KeySpec(
@@ -259,6 +260,8 @@ def test_expired_keys_are_listed_as_such(lone: Control, clock: HeldClock) -> Non
         ({"guardrails": ["pii"]}, "`guardrails` is a field of LiteLLM that Ferryman does not serve"),
         ({"permissions": {"a": True}}, "`permissions` is a field of LiteLLM that Ferryman does not serve"),
         ({"spend": 3}, "`spend` is a field of LiteLLM that Ferryman does not serve"),
+        ({"key_alias": "a\x00"}, '`key_alias`: `"a\\u0000"` cannot be used; wanted a text of 1 to 256'),
+        ({"user_id": "a\n"}, '`user_id`: `"a\\n"` cannot be used; wanted a text of 1 to 256'),
         ({"colour": "red"}, "`colour` is no field of this request; there are `max_budget`"),
         ({"allowed_routes": ["management_routes"]}, "`allowed_routes`: `management_routes` cannot be used"),
         ({"model_max_budget": {"a": {}}}, "`model_max_budget.a`: `budget_limit` is missing"),
@@ -326,3 +329,16 @@ def test_counting_tokens_has_a_looser_limit_unless_one_is_given(
     scope = control.scope(f"key:{made['token']}")
     assert scope is not None
     assert {one.what: one.amount for one in scope.limits}["count_tokens"] == amount
+
+
+def test_no_key_is_made_that_workers_could_not_be_told_of(lone: Control) -> None:
+    lone.feeds.size_bytes = MAX_SNAPSHOT_BYTES
+    assert "there are as many keys, limits and budgets" in lone.refused("/key/generate", {})
+    lone.feeds.size_bytes = 0
+    lone.post("/key/generate")
+
+
+def test_regenerating_does_not_lengthen_a_life(lone: Control, clock: HeldClock) -> None:
+    made = lone.post("/key/generate", {"duration": "1d", "user_id": "ann"})
+    clock.seconds += 3600
+    assert lone.post("/key/regenerate", {}, made["key"])["expires"] == made["expires"]

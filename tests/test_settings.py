@@ -58,9 +58,12 @@ def test_value_comes_from_the_first_source_that_has_one(row: Field[Any], tmp_pat
         order.append((f"environment ({name})", value))
     assert len(order) == 1 + len(env_names(row)), "the examples are too few for so many names"
     order += [(str(path), of_file), ("default", row.default)]
-    needed = {"auth": {"ANTHROPIC_API_KEY": "key"}, "tls_key_file": {"FERRYMAN_TLS_CERT_FILE": "c"}}.get(
-        row.name, {}
-    )
+    needed = {
+        "auth": {"ANTHROPIC_API_KEY": "key", "FERRYMAN_MASTER_KEY": "key"},
+        "tls_key_file": {"FERRYMAN_TLS_CERT_FILE": "c"},
+        "budget_duration": {"FERRYMAN_MAX_BUDGET": "1"},
+        "end_user_budget_duration": {"FERRYMAN_MAX_END_USER_BUDGET": "1"},
+    }.get(row.name, {})
     flags = {row.name: flag}
     path.write_text(f"{row.name}: {in_file}\n", "utf-8")
     for source, value in order:

@@ -22,7 +22,10 @@ COUNTS = ("rpm_limit", "tpm_limit", "max_parallel_requests")
 DURATION = "wanted a duration such as `30s`, `15m`, `12h`, `1d`, `7d`, `30d` or `1mo`"
 
 _DOLLARS = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?", re.ASCII)
-_DURATION = re.compile(r"([1-9]\d{0,5})(mo|[smhdw])", re.ASCII)
+_DURATION = re.compile(r"(\d{1,10})(mo|[smhdw])", re.ASCII)
+_DAYS = {"s": 1 / 86_400, "m": 1 / 1_440, "h": 1 / 24, "d": 1, "w": 7, "mo": 30}
+MAX_DAYS = 36_500
+"""Of a duration, as for all others (`ferryman.limits.windows`), which stand above the settings."""
 
 
 class ModelLimits(NamedTuple):
@@ -110,7 +113,9 @@ def limit_problems(settings: Settings) -> Iterator[tuple[set[str], str]]:
 def duration_parts(word: str) -> tuple[int, str] | None:
     """The number and the unit of a duration as LiteLLM spells it, `None` if it is none."""
     found = _DURATION.fullmatch(word)
-    return None if found is None else (int(found[1]), found[2])
+    if found is None or not 0 < int(found[1]) * _DAYS[found[2]] <= MAX_DAYS:
+        return None
+    return int(found[1]), found[2]
 
 
 def nanousd_of(text: str) -> int | None:

@@ -142,7 +142,8 @@ class Control:
         await self.publisher.begin()
         self.feed = Feed(path, self._state)
         self.feed.start()
-        self.desk = Desk(self.store, self.publisher, LedgerSpends(self.store), self.clock, MASTER)
+        spends = LedgerSpends(self.store, self.clock, limits.time_zone)
+        self.desk = Desk(self.store, self.publisher, spends, self.clock, MASTER)
         self.spend = Spend(self.store.read)
         routes = [*Processes(self.feeds).routes(), *self.spend.routes(), *self.desk.routes()]
         self.app = create_app(documented(routes), self.clock)
@@ -156,6 +157,7 @@ class Control:
     async def _stop(self) -> None:
         await self.server.stop()
         self.desk.close()
+        await self.publisher.close()
         self.spend.close()
         await self.feed.close()
         await self.feeds.close()

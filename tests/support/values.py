@@ -20,6 +20,11 @@ SPECIAL = {
         "postgres://h/d",
         "postgresql://h:5432/d?sslmode=require",
     ),
+    **dict.fromkeys(
+        ("max_budget", "max_session_budget", "max_end_user_budget"), ("0", "1", "12.50", "0.000000001")
+    ),
+    **dict.fromkeys(("budget_duration", "end_user_budget_duration"), ("1d", "30s", "12h", "1mo")),
+    "time_zone": ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Etc/GMT+1"),
     "public_url": tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4)),
 }
 """Texts for settings that do not take every text."""
@@ -37,7 +42,8 @@ def examples(row: Field[Any]) -> list[tuple[str, object]]:
         return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
     if typing.get_origin(kind) is Mapping:
         nested = kind == Mapping[str, Mapping[str, str]]
-        blocks = [{f"m{step}": {"input": f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]
+        inner = "input" if row.name == "prices" else "rpm_limit"
+        blocks = [{f"m{step}": {inner: f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]
         return [(json.dumps(block), block) for block in blocks]
     texts = [*SPECIAL.get(row.name, [f"text-{step}" for step in (1, 2, 3, 4)])]
     if str(row.default).startswith("https://"):

@@ -48,6 +48,7 @@ class FeedServer:
 
     Attributes:
         version: of what was published last, 0 before: until then workers go on with what they hold.
+        size_bytes: of all parts together.
         states: of the workers that are connected, by their numbers.
     """
 
@@ -55,6 +56,7 @@ class FeedServer:
         """Listen to nobody yet; `on_wanted` hears of what calls wait for, and may not wait itself."""
         self.version = 0
         self._on_wanted = on_wanted
+        self.size_bytes = 0
         self.states: dict[int, WorkerState] = {}
         self.all_gone = asyncio.Event()
         self.all_gone.set()
@@ -94,7 +96,7 @@ class FeedServer:
         size = sum(part.size or 0 for part in after.values())
         if size > MAX_SNAPSHOT_BYTES:
             raise ValueError(f"all parts have {size} bytes; at most {MAX_SNAPSHOT_BYTES}")
-        self._parts, self.version = after, version
+        self._parts, self.version, self.size_bytes = after, version, size
         for changed in self._changed:
             changed.set()
         return self.version

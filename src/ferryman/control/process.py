@@ -84,7 +84,7 @@ async def work(child: Child) -> None:
     reports = Spend(store.read, lambda: prices.catalog)
     limits = gateway_limits(settings)
     publisher = Publisher(store, feed, limits, Rows(), lambda: {PRICES: prices.part})
-    desk = Desk(store, publisher, LedgerSpends(store), clock, settings.master_key)
+    desk = Desk(store, publisher, LedgerSpends(store, clock, limits.time_zone), clock, settings.master_key)
     owners = Owners(store.owners.lookup)
     routes = [*processes.routes(), *reports.routes(), *owners.routes(), *desk.routes()]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
@@ -109,6 +109,7 @@ async def work(child: Child) -> None:
     reports.close()
     owners.close()
     desk.close()
+    await publisher.close()
     await feed.close()
 
 

@@ -23,8 +23,8 @@ MAX_PART_BYTES = 1 << 20
 """Of a part of a snapshot. Parts should have 64 KiB or less: decoding that holds up a worker for a
 millisecond, and a change costs the parts that it touches."""
 
-MAX_SNAPSHOT_BYTES = 64 << 20
-"""Of all parts: 100,000 keys have about 20 MB, so anything larger is a mistake."""
+MAX_SNAPSHOT_BYTES = 128 << 20
+"""Of all parts: 100,000 keys with a budget and two limits each have 63 MB."""
 
 MAX_MESSAGE_BYTES = MAX_PART_BYTES + 4_096
 """The largest message is a part with its name."""

@@ -134,7 +134,7 @@ class Change(Look):
             self._touch_users_of(record.id)
         else:
             self.parts.add(part_of_scope(f"{kind.name}:{record.id}"))
-        if isinstance(record, Key):
+        if isinstance(before, Key):
             self._touch_keys("id", record.id)
         elif (kind is USERS or kind is TEAMS) and _seen_by_keys(before) != _seen_by_keys(after):
             self._touch_keys(f"{kind.name}_id", record.id)

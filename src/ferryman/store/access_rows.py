@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Window(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True, gc=False):
     """A budget of one window.
 
     Attributes:
@@ -17,7 +17,7 @@ class Window(msgspec.Struct, frozen=True):
     duration: str
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Limits and budgets; `None` is no such.
 
     Attributes:
@@ -47,7 +47,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model_tpm_limit: dict[str, int] = {}
 
 
-class Record(Terms, frozen=True, kw_only=True, omit_defaults=True):
+class Record(Terms, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What all kinds have.
 
     Attributes:
@@ -71,7 +71,7 @@ class Record(Terms, frozen=True, kw_only=True, omit_defaults=True):
     updated_by: str
 
 
-class Key(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Key(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A virtual key; nothing in it lets anybody find its text.
 
     Attributes:
@@ -103,7 +103,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True):
     regenerated: int = 0
 
 
-class User(Record, frozen=True, kw_only=True, omit_defaults=True):
+class User(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Somebody with keys.
 
     Attributes:
@@ -115,14 +115,14 @@ class User(Record, frozen=True, kw_only=True, omit_defaults=True):
     role: str = "internal_user"
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """Of a team; `role` is `admin` or `user`, for people to read."""
 
     user_id: str
     role: str = "user"
 
 
-class Team(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Team(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Several people's keys together."""
 
     alias: str | None = None
@@ -130,17 +130,17 @@ class Team(Record, frozen=True, kw_only=True, omit_defaults=True):
     tags: list[str] = []
 
 
-class Customer(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Customer(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An end user, whom a client names with each request."""
 
     alias: str | None = None
 
 
-class Budget(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Budget(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Terms to be given to others by their `budget_id`."""
 
 
-class Tag(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Tag(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A tag with a budget. Its `id` is its name."""
 
     description: str | None = None

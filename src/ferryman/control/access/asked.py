@@ -277,11 +277,14 @@ class UserList(msgspec.Struct, kw_only=True):
     user_email: Name | None = None
 
 
-class AskedCustomer(AskedRecord, kw_only=True):
+class AskedCustomer(AskedTerms, kw_only=True):
     """`POST /customer/new` and `/customer/update`."""
 
     user_id: Name
     alias: Name | UnsetType | None = UNSET
+    budget_id: Name | UnsetType | None = UNSET
+    metadata: Members | UnsetType | None = UNSET
+    blocked: Switch | UnsetType | None = UNSET
 
 
 class CustomerAsked(msgspec.Struct):

@@ -23,12 +23,18 @@ Dollars: TypeAlias = Annotated[
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT, description="a whole number, 0 or more")]
 Page: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number, 1 or more")]
 Size: TypeAlias = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")]
+PRINTABLE = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
+"""PostgreSQL takes no NUL in a text, and no name should break a line of a log."""
+
 Name: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME, description=f"a text of at most {MAX_NAME} characters")
+    str,
+    Meta(
+        pattern=PRINTABLE, max_length=MAX_NAME, description=f"a text of 1 to {MAX_NAME} printable characters"
+    ),
 ]
 Note: TypeAlias = Annotated[str, Meta(max_length=4_096, description="a text of at most 4096 characters")]
 Names: TypeAlias = Annotated[
-    list[Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]],
+    list[Annotated[str, Meta(pattern=PRINTABLE, max_length=MAX_NAME)]],
     Meta(max_length=MAX_LIST, description=f"a list of at most {MAX_LIST} texts"),
 ]
 Duration: TypeAlias = Annotated[
@@ -40,7 +46,9 @@ Members: TypeAlias = Annotated[
     Meta(description="an object of at most 16 KiB", extra_json_schema={"type": "object"}),
 ]
 Counts: TypeAlias = Annotated[
-    dict[Annotated[str, Meta(min_length=1, max_length=MAX_NAME)], Annotated[int, Meta(ge=0, le=MAX_COUNT)]],
+    dict[
+        Annotated[str, Meta(pattern=PRINTABLE, max_length=MAX_NAME)], Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+    ],
     Meta(max_length=MAX_LIST, description='whole numbers by model, such as `{"claude-opus-*": 10}`'),
 ]
 Hold: TypeAlias = Annotated[Literal["expected", "ceiling"], Meta(description="`expected` or `ceiling`")]
@@ -76,7 +84,7 @@ BudgetLimits: TypeAlias = Annotated[
     ),
 ]
 ModelBudgets: TypeAlias = Annotated[
-    dict[Annotated[str, Meta(min_length=1, max_length=MAX_NAME)], ModelBudget],
+    dict[Annotated[str, Meta(pattern=PRINTABLE, max_length=MAX_NAME)], ModelBudget],
     Meta(
         max_length=MAX_LIST,
         description='budgets by model, such as `{"claude-*": {"budget_limit": 5, "time_period": "1d"}}`',

@@ -6,7 +6,10 @@ Sums of the ledger by day: enough to show, not to enforce.
 from __future__ import annotations
 
 from datetime import date
+from zoneinfo import ZoneInfo
 
+from ferryman.clock import Clock
+from ferryman.limits.windows import span
 from ferryman.store.read import Dimension
 from ferryman.store.store import Store
 
@@ -30,8 +33,11 @@ class Rows:
 class LedgerSpends:
     """Sums of the ledger, whatever the window."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock, time_zone: str) -> None:
+        """Read from `store`; `time_zone` is an IANA name."""
         self._store = store
+        self._clock = clock
+        self._zone = ZoneInfo(time_zone)
 
     def __repr__(self) -> str:
         return "<LedgerSpends>"
@@ -51,6 +57,6 @@ class LedgerSpends:
         sums = self._store.read.sums(_FIRST, _LAST, by=("principal",), equal=more)
         return sum(one.cost_nanousd for one in sums if one.principal in ids)
 
-    def resets_at(self, window: str, anchor: str) -> float | None:  # of the protocol
-        """Not known."""
-        return None
+    def resets_at(self, window: str, anchor: str) -> float | None:
+        """Unix time at which the window ends that runs now."""
+        return span(window, anchor, self._zone, self._clock.now()).end

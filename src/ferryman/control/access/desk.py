@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,12 +18,9 @@ from ferryman.control.access.publish import Publisher
 from ferryman.control.access.reading import from_body, from_query, members_of
 from ferryman.control.asking import Asking
 from ferryman.control.callers import OPERATOR, ROLES, Caller
-from ferryman.errors import StoreError
 from ferryman.store.access import Actor, Change
 from ferryman.store.access_look import USERS, token_of
 from ferryman.store.store import Store
-
-log = structlog.get_logger("ferryman.access")
 
 _HEADERS = {"cache-control": "no-store"}
 
@@ -94,12 +90,14 @@ class Desk:
             asked = from_body(operation.asks, await members_of(request) | named)
         caller = getattr(request.state, "caller", OPERATOR)
         client = None if request.client is None else request.client.host
-        context = Context(caller, self._now_microseconds(), self._is_master, self._spends)
+        context = Context(
+            caller, self._now_microseconds(), self._is_master, self._spends, self._publisher.is_full
+        )
         told, change = await self.asking.in_thread(
             lambda: self._done(operation, context, asked, Actor(caller.name, client))
         )
         if change is not None:
-            await self._publish(change)
+            await self._publisher.live(change)
         return Response(told, media_type="application/json", headers=_HEADERS)
 
     def _done(
@@ -118,12 +116,6 @@ class Desk:
             with self._store.access.look() as look:
                 told = operation.work(look, context, asked)
         return msgspec.json.encode(told(self._spends)), change
-
-    async def _publish(self, change: Change) -> None:
-        try:
-            await self._publisher.live(change)
-        except StoreError as error:  # it is committed all the same, and found by the next look
-            log.warning("change not told yet", reason=str(error))
 
     def _is_master(self, text: str) -> bool:
         key = self._master_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from datetime import UTC, datetime, timedelta
 
-from ferryman.settings_limits import duration_parts
+from ferryman.limits.windows import parse
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -15,7 +15,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def is_duration(word: str) -> bool:
     """Whether a budget can have `word` as its window."""
-    return duration_parts(word) is not None
+    try:
+        parse(word)
+    except ValueError:
+        return False
+    return True
 
 
 def end_of(word: str, begin_microseconds: int) -> int:
@@ -24,10 +28,7 @@ def end_of(word: str, begin_microseconds: int) -> int:
     Raises:
         ValueError: it is no duration, or ends after the year 9999.
     """
-    parts = duration_parts(word)
-    if parts is None:
-        raise ValueError(word)
-    number, unit = parts
+    number, unit = parse(word)
     begin = _EPOCH + timedelta(microseconds=begin_microseconds)
     try:
         end = (

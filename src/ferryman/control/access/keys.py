@@ -33,8 +33,6 @@ KEY_BYTES = 18
 """Of chance in a key: 144 bits, in 24 characters."""
 
 MIN_KEY_CHARACTERS = 16
-MAX_KEYS = 200_000
-"""As many as fit into a snapshot (`ferryman.process.messages.MAX_SNAPSHOT_BYTES`), with room to spare."""
 
 _TEXT = re.compile(r"sk-[!-~]+", re.ASCII)
 _ROUTE = re.compile(r"/[!-~]*|\*", re.ASCII)
@@ -86,8 +84,11 @@ def generate_for_service(change: Change, context: Context, asked: asks.GenerateK
 
 def made(change: Change, context: Context, asked: asks.GenerateKey) -> tuple[Key, str]:
     """A new key and its text."""
-    if change.count(KEYS) >= MAX_KEYS:
-        raise InvalidRequest(f"there are {MAX_KEYS} keys already, which is the most; delete some first.")
+    if context.is_full:
+        raise InvalidRequest(
+            "there are as many keys, limits and budgets as the workers are told of at once; delete some "
+            "keys, or give them budgets by `budget_id`, `user_id` or `team_id`, first."
+        )
     text = _text_in(change, context, "key", asked.key)
     token = token_of(text)
     fields = _fields_in(change, context, asked, None)
@@ -182,8 +183,6 @@ def regenerate(change: Change, context: Context, asked: asks.RegenerateKey) -> T
     if asked.grace_period and asked.grace_period != "0s":
         until = _end("grace_period", asked.grace_period, change.now_microseconds)
     change.end_old_tokens(key)
-    if "expires_at_microseconds" not in fields and key.duration is not None:
-        fields["expires_at_microseconds"] = _end("duration", key.duration, change.now_microseconds)
     token = token_of(text)
     new = {"token": token, "name": name_of(text), "regenerated": key.regenerated + 1}
     after = change.replace(KEYS, key, "regenerate", **fields, **new)

@@ -30,12 +30,14 @@ class Context(NamedTuple):
         now_microseconds: since 1970.
         is_master: whether a text is the master key.
         spends: for what cannot be decided without.
+        is_full: no more keys fit into a snapshot.
     """
 
     caller: Caller
     now_microseconds: int
     is_master: Callable[[str], bool]
     spends: Spends
+    is_full: bool
 
 
 Told = Callable[[Spends], Any]

@@ -21,9 +21,11 @@ from ferryman.control.access.compile import (
 from ferryman.control.feed import FeedServer
 from ferryman.errors import StoreError
 from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, part_of_scope
+from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from ferryman.settings_limits import GatewayLimits
 from ferryman.store.access import Change, number_of
 from ferryman.store.store import Store
+from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.access")
 
@@ -35,6 +37,9 @@ LOOK_SECONDS = 1.0
 
 POLL_SECONDS = 0.005
 """Between two looks at what workers report, which they do as soon as they have a snapshot."""
+
+FULL = 0.9
+"""Of the largest snapshot: the rest is for keys that get more limits."""
 
 PARTS = 256
 BATCH = 32
@@ -73,6 +78,7 @@ class Publisher:
         self._limits = limits
         self._row_of = row_of
         self._others = others
+        self._tasks = TaskOwner("access")
         self._lock = asyncio.Lock()  # one at a time: of two the later has read what is newer
 
     def __repr__(self) -> str:
@@ -83,6 +89,7 @@ class Publisher:
 
         Raises:
             StoreUnavailable: the database is away; nothing was told, so that workers keep what they hold.
+            ValueError: it does not fit into a snapshot.
         """
         async with self._lock:
             revision = await asyncio.to_thread(self._store.access.revision)
@@ -92,39 +99,65 @@ class Publisher:
             self.revision = revision
 
     async def tell(self, parts: Iterable[str]) -> int:
-        """Tell these parts as they are now.
+        """Tell these parts as they are now: a few at once, many one batch after the other.
+
+        Of many, scopes go first, so that no key names one that is not there yet; and what is changed
+        meanwhile, such as a key that is blocked, is told between two batches.
 
         Returns:
             The version with which they hold.
 
         Raises:
             StoreUnavailable: the database is away.
+            ValueError: they do not fit into a snapshot; workers keep what they hold.
         """
-        async with self._lock:
-            return self._feed.publish(await self._made(parts))
+        names = sorted(parts, reverse=True)
+        version = self._feed.version
+        for start in range(0, len(names), BATCH):
+            async with self._lock:
+                made = await asyncio.to_thread(self._compiled, names[start : start + BATCH])
+                version = self._feed.publish(made)
+        return version
 
     async def live(self, change: Change) -> bool:
         """Tell what `change` has touched, and wait for the workers that are connected.
 
         Returns:
-            Whether all of them have it in time.
-
-        Raises:
-            StoreUnavailable: the database is away.
+            Whether all of them have it within `LIVE_SECONDS`; if not, they get it as they can.
         """
         if self.revision is None:
             return False  # nothing was told yet; this is told with all the rest
-        version = await self.tell(change.parts)
-        if change.revision == self.revision + 1:
-            self.revision = change.revision
+        told = asyncio.Event()
+        self._tasks.spawn(self._tell_all(change, told), "change")
         try:
             async with asyncio.timeout(LIVE_SECONDS):
-                while any(state.snapshot_version < version for state in self._feed.states.values()):  # noqa: ASYNC110  # of several workers
-                    await asyncio.sleep(POLL_SECONDS)
+                await told.wait()
         except TimeoutError:
-            log.warning("workers slow", version=version, seconds=LIVE_SECONDS, now="they get it as they can")
+            log.warning("workers slow", revision=change.revision, seconds=LIVE_SECONDS)
             return False
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more keys should be made: what is told of them would be too large soon."""
+        return self._feed.size_bytes > FULL * MAX_SNAPSHOT_BYTES
+
+    async def close(self) -> None:
+        """Tell nothing more."""
+        await self._tasks.close()
+
+    async def _tell_all(self, change: Change, told: asyncio.Event) -> None:
+        """Tell what a change has touched; `told` is set when the workers that are connected have it."""
+        try:
+            version = await self.tell(change.parts)
+        except (StoreError, ValueError) as error:  # the next look tries it again
+            log.error("change not told yet", reason=str(error), revision=change.revision)  # noqa: TRY400  # its words say it all
+            return
+        if change.revision == (self.revision or 0) + 1:
+            self.revision = change.revision
+        while any(state.snapshot_version < version for state in self._feed.states.values()):  # noqa: ASYNC110  # of several workers
+            await asyncio.sleep(POLL_SECONDS)
+        told.set()
 
     async def look(self) -> None:
         """Tell what has changed since the last look, be it by other control planes.
@@ -173,7 +206,7 @@ async def keep_published(publisher: Publisher) -> None:
         try:
             await publisher.look()
             away = False
-        except StoreError as error:
+        except (StoreError, ValueError) as error:
             if not away:
-                log.warning("keys not read", reason=str(error), now="workers keep those they hold")
+                log.error("keys not told", reason=str(error), now="workers keep those they hold")  # noqa: TRY400  # its words say it all
             away = True

@@ -34,7 +34,7 @@ NOT_SERVED: dict[str, bytes] = dict.fromkeys(
         *("denied_passthrough_routes", "disable_global_guardrails", "enable_prompt_caching"),
         *("end_user_budget_id", "enforced_params", "expand", "guardrails", "include_created_by_keys"),
         *("include_team_keys", "invite_user", "max_budget_in_team", "members", "model_aliases"),
-        *("model_config", "object_permission", "organization_id", "organizations", "password"),
+        *("model_config", "models", "object_permission", "organization_id", "organizations", "password"),
         *("permissions", "policies", "project_id", "prompts", "rotation_interval", "router_settings"),
         *("search", "secret_manager_settings", "send_invite_email", "sort_dir", "sso_user_id"),
         *("tag_rpm_limit", "tag_tpm_limit", "team", "team_member_budget", "team_member_budget_duration"),
@@ -49,7 +49,10 @@ NOT_SERVED: dict[str, bytes] = dict.fromkeys(
     "spend": b"0",
     "tpm_limit_type": b'"best_effort_throughput"',
 }
-"""LiteLLM's fields that do nothing here → the value with which they mean nothing, beside `NOTHING`."""
+"""LiteLLM's fields that do nothing here → the value with which they mean nothing, beside `NOTHING`.
+
+`models` of customers and tags is one of them: who may ask for what is a matter of keys, users and teams.
+"""
 
 
 class _Field(NamedTuple):
