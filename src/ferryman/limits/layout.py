@@ -1,0 +1,65 @@
+"""Where everything is in the file of the table of counters; see `ferryman.limits.table`."""
+
+from __future__ import annotations
+
+import mmap
+
+ROWS = 2**18
+"""Limits and budgets at once; ten for each of 26,000 keys. Only rows that are handed out take room."""
+
+ROW_BITS = 18
+EPOCH_BITS = 40
+"""Of an epoch below the generation: Unix seconds need 31 until 2038, and 35 until the year 3058."""
+
+MAX_GENERATION = 2**22
+"""Then it begins anew; a worker would have to sleep through four million uses of a row to notice."""
+
+COLUMN_BYTES = 128
+MAX_JOURNAL_BYTES = 64
+NAME_BYTES = 32
+"""Of a row in the directory: 16 of a digest of its name, its generation, and whether it is in use."""
+
+CHUNK_ROWS = 256
+"""Room on the disk is claimed for so many rows at once: some 100 KB on a small machine."""
+
+HEADER_WORDS = 512
+"""A page: magic, version, rows and columns; rows that are or were in use; rows that have room on the disk."""
+
+USED, ROOM = 4, 5
+
+EPOCH, BASE, GRANTED = 0, 1, 2
+HEAD_WORDS = 4
+CELL_WORDS = 4
+
+
+class Layout:
+    """Where everything is in a table with so many columns: in bytes, or in words of 8."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.columns_bytes = HEADER_WORDS * 8
+        self.names_bytes = _page(self.columns_bytes + max(columns, 0) * COLUMN_BYTES)
+        self.rows_bytes = _page(self.names_bytes + ROWS * NAME_BYTES)
+        self._row_words = HEAD_WORDS + CELL_WORDS * columns
+        self.row_bytes = self._row_words * 8
+        self.size_bytes = _page(self.rows_bytes + ROWS * self.row_bytes)
+        self._rows = self.rows_bytes // 8
+        self._names = self.names_bytes // 8
+
+    def name(self, slot: int) -> int:
+        return self._names + slot * (NAME_BYTES // 8)
+
+    def head(self, slot: int) -> int:
+        return self._rows + slot * self._row_words
+
+    def cells(self, slot: int) -> int:
+        return self._rows + slot * self._row_words + HEAD_WORDS
+
+
+def epoch_of(row: int, number: int) -> int:
+    """What stands for `number`, a window's start or a minute, in a row with this handle."""
+    return row >> ROW_BITS << EPOCH_BITS | number
+
+
+def _page(size: int) -> int:
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
