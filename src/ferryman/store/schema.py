@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"
+REVISION = "0005"
 """The newest migration; a database that is there needs none (and alembic is not loaded)."""
 
 VERSION_TABLE = "ferryman_version"

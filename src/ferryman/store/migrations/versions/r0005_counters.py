@@ -1,0 +1,50 @@
+"""What was spent of each budget, and how machines share it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0002"
+
+_KEY = ("scope", "duration", "model")
+
+
+def upgrade() -> None:
+    """Make their tables."""
+    op.create_table(
+        "counters",
+        *_texts(*_KEY, "anchor", "zone"),
+        *_numbers("epoch", "spent_nanousd", "adjusted_nanousd", "shared_from_microseconds"),
+        sa.PrimaryKeyConstraint(*_KEY, name=op.f("pk_counters")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "shares",
+        *_texts("journal", *_KEY, "machine"),
+        *_numbers("epoch", "stored_nanousd"),
+        sa.PrimaryKeyConstraint("journal", *_KEY, name=op.f("pk_shares")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "grants",
+        *_texts("machine", *_KEY),
+        *_numbers("epoch", "granted_nanousd", "spent_nanousd"),
+        sa.PrimaryKeyConstraint("machine", *_KEY, name=op.f("pk_grants")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "machines",
+        *_texts("id", "host"),
+        *_numbers("seen_at_microseconds"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_machines")),
+    )
+
+
+def _texts(*names: str) -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
+
+
+def _numbers(*names: str) -> list[sa.Column[int]]:
+    return [sa.Column(name, sa.BigInteger(), nullable=False) for name in names]
