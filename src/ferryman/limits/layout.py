@@ -23,12 +23,16 @@ CHUNK_ROWS = 256
 """Room on the disk is claimed for so many rows at once: some 100 KB on a small machine."""
 
 HEADER_WORDS = 512
-"""A page: magic, version, rows and columns; rows that are or were in use; rows that have room on the disk."""
+"""A page: magic, version, rows, columns, and what follows."""
 
-USED, ROOM = 4, 5
+USED, ROOM, CLAIMED = 4, 5, 6
+"""Rows that are or were in use; rows that have room on the disk; the highest claimed column, and 1."""
 
 EPOCH, BASE, GRANTED = 0, 1, 2
 HEAD_WORDS = 4
+HEAD_BYTES = 8 * HEAD_WORDS
+
+COUNT, PREVIOUS, SPENT = 1, 2, 3
 CELL_WORDS = 4
 
 
@@ -40,20 +44,19 @@ class Layout:
         self.columns_bytes = HEADER_WORDS * 8
         self.names_bytes = _page(self.columns_bytes + max(columns, 0) * COLUMN_BYTES)
         self.rows_bytes = _page(self.names_bytes + ROWS * NAME_BYTES)
-        self._row_words = HEAD_WORDS + CELL_WORDS * columns
-        self.row_bytes = self._row_words * 8
+        self.row_words = HEAD_WORDS + CELL_WORDS * columns
+        self.row_bytes = self.row_words * 8
         self.size_bytes = _page(self.rows_bytes + ROWS * self.row_bytes)
         self._rows = self.rows_bytes // 8
         self._names = self.names_bytes // 8
 
     def name(self, slot: int) -> int:
+        """Where the name of a row begins, in words."""
         return self._names + slot * (NAME_BYTES // 8)
 
-    def head(self, slot: int) -> int:
-        return self._rows + slot * self._row_words
-
-    def cells(self, slot: int) -> int:
-        return self._rows + slot * self._row_words + HEAD_WORDS
+    def head(self, row: int) -> int:
+        """Where the head of a row begins, in words; its cells come behind it."""
+        return self._rows + (row & ROWS - 1) * self.row_words
 
 
 def epoch_of(row: int, number: int) -> int:

@@ -4,15 +4,15 @@ Rows and columns of 64-bit integers. A row is one limit, or one budget; the cont
 column is one life of a worker, who claims it at its start in the name of its journal. Every word has one
 writer: a row's head has the control plane, its cells have the workers of their columns.
 
-    head   epoch, base, granted, (spare)     of budgets: the window's start, nano-dollars
-    cells  epochs[C] counts[C] previous[C] held[C]
+    head   epoch, base, granted, (spare)      of budgets: the window's start; nano-dollars
+    cell   epoch, count, previous, spent      one for each column
 
 What is in a cell is described in `ferryman.limits.admission`.
 
 Atomicity: a word is read and written at once. `memoryview` and `struct` in native mode copy 8 aligned bytes
-by `memcpy` of that known size, which compilers make one move of. Order: x86-64 keeps stores in order, and loads,
-but lets a load overtake a store to another place. Whoever announces what it takes and then reads what others
-have announced needs a fence between the two; see `CounterTable.fence`.
+by `memcpy` of that known size, which compilers make one move of. Order: x86-64 keeps stores in order, and
+loads, but lets a load overtake a store to another place. Whoever announces what it takes and then reads what
+others have announced needs a fence between the two; see `CounterTable.fence`.
 
 A handle of a row, which `row_of` gives and all else takes, is its place and how often that place was given to
 another name before. That generation stands in the epoch of head and cells too: what an old name has left in a
@@ -41,9 +41,12 @@ from ferryman.limits.layout import (
     BASE,
     CELL_WORDS,
     CHUNK_ROWS,
+    CLAIMED,
     COLUMN_BYTES,
+    COUNT,
     EPOCH,
     GRANTED,
+    HEAD_WORDS,
     MAX_GENERATION,
     MAX_JOURNAL_BYTES,
     NAME_BYTES,
@@ -91,8 +94,10 @@ class CounterTable:
     Attributes:
         path: the file.
         columns_count: how many columns there are, claimed or not.
-        words: all of the file, by 8 bytes; the table's own parts and `ferryman.limits.admission` use it.
-        unpack: the epochs, counts and previous counts of a row's cells, at an offset in bytes.
+        row_words: how long a row is in `words`.
+        words: all of the file, by 8 bytes. Only this package uses it, and what follows.
+        buffer: the same as it is, for `sums` and `bounds`: by how many columns are in use, what reads of a
+            row, at a place in bytes, the epoch and count of each cell, or its count and previous count.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -111,8 +116,12 @@ class CounterTable:
             os.close(descriptor)
             raise
         self.columns_count = columns = self._layout.columns
+        self.row_words = self._layout.row_words
         self.words = memoryview(self._map).cast("q")
-        self._cells = struct.Struct(f"@{3 * columns}q")
+        self.buffer = self._map
+        counts = range(columns + 1)
+        self.sums = [struct.Struct("@" + "2q16x" * count).unpack_from for count in counts]
+        self.bounds = [struct.Struct("@" + "8x2q8x" * count).unpack_from for count in counts]
         self._names: dict[bytes, int] | None = None
         self._free: list[int] = []
         self._gate = threading.Lock()
@@ -206,6 +215,7 @@ class CounterTable:
                 return None
             at = self._layout.columns_bytes + number * COLUMN_BYTES
             self._map[at : at + COLUMN_BYTES] = struct.pack("=qq64s48x", len(name), os.getpid(), name)
+            self.words[CLAIMED] = max(number + 1, self.words[CLAIMED])
             return number
 
     def columns(self) -> list[Column]:
@@ -229,46 +239,38 @@ class CounterTable:
         with self._locked():
             at = self._layout.columns_bytes + column * COLUMN_BYTES
             self._map[at : at + COLUMN_BYTES] = bytes(COLUMN_BYTES)
+            self.words[CLAIMED] = max((one.number + 1 for one in self.columns()), default=0)
 
     def touched(self, column: int) -> list[int]:
         """The handles of the rows in which there is something in this column."""
-        words, found = self.words, []
-        for slot in range(words[USED]):
-            at = self._layout.cells(slot) + column
-            if words[at] or words[at + self.columns_count]:
-                found.append(self._handle(slot))
-        return found
+        words = self.words
+        return [
+            self._handle(slot)
+            for slot in range(words[USED])
+            if words[self.cell(slot, column)] or words[self.cell(slot, column) + COUNT]
+        ]
 
     def zero_cell(self, column: int, row: int) -> None:
         """Let a cell be as it was in the beginning. Its worker must be dead."""
-        words, columns = self.words, self.columns_count
-        at = self.cells(row) + column
-        words[at] = 0  # of no epoch: whatever else is in it counts no more
-        for plane in range(1, CELL_WORDS):
-            words[at + plane * columns] = 0
+        at = self.cell(row, column)
+        for word in range(CELL_WORDS):  # the epoch first: whatever else is in it then counts no more
+            self.words[at + word] = 0
 
     # Rows
 
     def head(self, row: int) -> int:
-        """Where in `words` the head of the row with this handle begins.
+        """Where in `words` the head of the row with this handle begins."""
+        return self._layout.head(row)
 
-        Raises:
-            IndexError: there is no such row.
-        """
-        return self._layout.head(row & ROWS - 1)
+    def cell(self, row: int, column: int) -> int:
+        """Where in `words` this column's cell of the row with this handle begins."""
+        return self._layout.head(row) + HEAD_WORDS + column * CELL_WORDS
 
-    def cells(self, row: int) -> int:
-        """Where in `words` the cells of the row with this handle begin."""
-        return self._layout.cells(row & ROWS - 1)
-
-    def counted(self, row: int) -> tuple[int, ...]:
-        """The epochs of a row's cells, then their counts, then their previous counts."""
-        return self._cells.unpack_from(self._map, self._layout.cells(row & ROWS - 1) * 8)
-
-    def held(self, row: int) -> tuple[int, ...]:
-        """What is held in each of a row's cells."""
-        at = self._layout.cells(row & ROWS - 1) + 3 * self.columns_count
-        return tuple(self.words[at : at + self.columns_count])
+    def row_cells(self, row: int) -> tuple[int, ...]:
+        """Of the row with this handle, all cells of columns that may be in use, each as four numbers."""
+        width = self.words[CLAIMED] * CELL_WORDS
+        at = self.cell(row, 0)
+        return tuple(self.words[at : at + width])
 
     def row_of(self, name: str) -> int:
         """The handle of the row with this name: the one it has, or a new one. For the control plane.

@@ -113,7 +113,7 @@ def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
         if free:
             multiplier = (0, 1)
         elif fast or us or terms.batch:
-            multiplier = _multiplier(price, batch=terms.batch, fast=fast, us=us)
+            multiplier = multiplier_of(price, batch=terms.batch, fast=fast, us=us)
         picousd += _add_tokens(parts, found.model.id, counts, price, multiplier)
     tools = usage.server_tool_use
     if tools is not None and tools.web_search_requests:
@@ -141,7 +141,8 @@ def is_refusal_billed(category: str | None, at: datetime) -> bool:
     return at < REFUSALS_FREE_FROM
 
 
-def _multiplier(price: Price, *, batch: bool, fast: bool, us: bool) -> tuple[int, int]:
+def multiplier_of(price: Price, *, batch: bool, fast: bool, us: bool) -> tuple[int, int]:
+    """By how much all of a call's rates are multiplied, as numerator and denominator."""
     numerator, denominator = price.factor
     if batch:
         denominator *= 2
