@@ -117,7 +117,7 @@ class Run:
         return spending(self.number, nanousd, minutes, **changes)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=3, max_size=14))
 def test_a_counter_is_the_sum_of_the_ledger(store: Store, steps: list[tuple[str, Any]]) -> None:
     emptied(store)

@@ -201,6 +201,8 @@ def settled(connection: Connection, results: BatchResults, at: datetime, holds: 
         }
         _insert(connection, waiting)
         return []
+    if row["status"] == UNCLAIMED:
+        return []  # they wait already
     if row["requests"] is not None and results.lines < row["requests"]:
         return []  # its end was the end of a connection, say
     made = settlement(row, results)

@@ -109,7 +109,7 @@ def _keys(connection: Connection, name: str, window: Span) -> Iterator[list[int]
 def _by_owner(connection: Connection, field: str, name: str, window: Span) -> Counter[str]:
     found: Counter[str] = Counter()
     query = select(entries).where(entries.c.cost_nanousd > 0, *_within(window))
-    for row in connection.execution_options(yield_per=1_000).execute(query):
+    for row in connection.execute(query, execution_options={"yield_per": 1_000}):
         entry = entry_of(row._asdict())
         if getattr(entry, field) == name and entry.cost is not None:
             found[entry.model or ""] += entry.cost.nanousd
