@@ -15,6 +15,7 @@ from ferryman.model import BatchResults, BatchShare, Entry, NewBatch, Usage
 from ferryman.store.batches import batches
 from ferryman.store.counters import Charged, Journal, charge
 from ferryman.store.definitions import define, reset, undefine
+from ferryman.store.grants import forget_journal
 from ferryman.store.read import Filter
 from ferryman.store.schema import checkpoints, entries, entry_tags, rollup_groups, rollups, tag_rollups
 from ferryman.store.schema_counters import counters, shares
@@ -49,6 +50,7 @@ STEPS = st.one_of(
     st.tuples(st.just("batch"), BATCH),
     st.tuples(st.just("settle"), st.tuples(st.integers(0, 2), st.integers(0, 10**6))),
     st.tuples(st.just("lose"), st.integers(0, 2)),
+    st.tuples(st.just("forget"), st.integers(0, 1)),
     st.tuples(st.just("undefine"), KEYS),
     st.tuples(st.just("reprice"), st.integers(0, 10**6)),
 )
@@ -105,6 +107,8 @@ class Run:
             share = BatchShare("claude-opus-4-5", 2, Usage(input_tokens=1), [cost(nanousd)])
             results = BatchResults(f"msgbatch_{number}", 3, [(START - timedelta(days=9)).date()], [share])
             self.send([self._made(5, settles=results, principal="k2")])
+        elif what == "forget":
+            forget_journal(store._engines, f"{told}-a")
         elif what == "lose":
             store.batches.lose(f"msgbatch_{told}")
         else:
@@ -117,7 +121,7 @@ class Run:
         return spending(self.number, nanousd, minutes, **changes)
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=3, max_size=14))
 def test_a_counter_is_the_sum_of_the_ledger(store: Store, steps: list[tuple[str, Any]]) -> None:
     emptied(store)
@@ -129,11 +133,6 @@ def test_a_counter_is_the_sum_of_the_ledger(store: Store, steps: list[tuple[str,
         sums = expected(store, found)
         for key, (epoch, nanousd) in found.items():
             assert nanousd == sums[key].get(epoch, 0), key
-    of_journals: dict[Any, int] = {}
-    for (_, key), (epoch, nanousd) in shared(store).items():
-        if epoch == counted(store).get(key, (0, 0))[0]:
-            of_journals[key] = of_journals.get(key, 0) + nanousd
-    assert of_journals.keys() <= counted(store).keys()
 
 
 def test_an_entry_is_charged_to_all_of_its_scopes(store: Store) -> None:

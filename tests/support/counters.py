@@ -16,6 +16,7 @@ from ferryman.model import Cost, CostPart, Entry
 from ferryman.store.batches import OPEN, batches
 from ferryman.store.counters import Key
 from ferryman.store.definitions import Definition
+from ferryman.store.grants import states
 from ferryman.store.read import Filter
 from ferryman.store.rows import moment
 from ferryman.store.schema_counters import counters, shares
@@ -56,16 +57,17 @@ def ledger_of(store: Store) -> list[Entry]:
 def counted(store: Store) -> dict[Key, tuple[int, int]]:
     """The start of its window and what was spent, by counter."""
     with store._engines.read.connect() as connection:
-        rows = connection.execute(select(counters)).all()
-    return {(row.scope, row.duration, row.model): (row.epoch, row.spent_nanousd) for row in rows}
+        c = counters.c
+        keys = [tuple(row) for row in connection.execute(select(c.scope, c.duration, c.model))]
+    return {key: state[:2] for key, state in states(store._engines, keys, []).items()}
 
 
 def shared(store: Store) -> dict[tuple[str, Key], tuple[int, int]]:
+    c, s = counters.c, shares.c
+    query = select(s.journal, c.scope, c.duration, c.model, s.epoch, s.stored_nanousd)
     with store._engines.read.connect() as connection:
-        rows = connection.execute(select(shares)).all()
-    return {
-        (row.journal, (row.scope, row.duration, row.model)): (row.epoch, row.stored_nanousd) for row in rows
-    }
+        rows = connection.execute(query.where(s.counter == c.number)).all()
+    return {(row[0], tuple(row[1:4])): (row[4], row[5]) for row in rows}
 
 
 def expected(store: Store, keys: Iterable[Key], zone: str = "UTC") -> dict[Key, dict[int, int]]:

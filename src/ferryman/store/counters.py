@@ -13,7 +13,7 @@ Workers count what they have spent themselves, until their journal is no more (s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,10 +21,9 @@ from sqlalchemy import Connection
 
 from ferryman.limits.patterns import covers
 from ferryman.limits.spec import scope_ids
-from ferryman.limits.windows import Calendar
+from ferryman.limits.windows import Calendar, Span
 from ferryman.model import SETTLEMENT
 from ferryman.store.rows import POSITION, Row, tags_of
-from ferryman.store.schema_counters import KEY
 
 SECOND = 1_000_000
 """Microseconds."""
@@ -35,9 +34,8 @@ LOCK = 0x46455252434F554E
 Key = tuple[str, str, str]
 """A scope's id, a duration, a pattern of models."""
 
-_Values = tuple[str | int, ...]
-_Where = tuple[str, str, str, int]
-"""A key, and the start of a window."""
+_Sum = tuple[int, int, int]
+"""A counter's number, the start of a window, and how much is added."""
 
 
 class Charged(NamedTuple):
@@ -97,20 +95,10 @@ class Journal(NamedTuple):
     machine: str = ""
 
 
-class _Group:
-    """Entries that differ in nothing but their time and cost."""
-
-    __slots__ = ("costs", "first", "last", "total")
-
-    def __init__(self, at: int) -> None:
-        self.costs: list[tuple[int, int]] = []
-        self.first = self.last = at
-        self.total = 0
-
-
 class _Counter(NamedTuple):
     """A row of `counters`, but for what it has counted."""
 
+    number: int
     scope: str
     duration: str
     model: str
@@ -121,25 +109,25 @@ class _Counter(NamedTuple):
 
 
 class _Sums:
-    """What comes to each counter, by the start of the window."""
+    """What comes to each counter in the latest of its windows: all in all, and as workers' own."""
 
     def __init__(self) -> None:
-        self.spent: dict[_Where, int] = {}
-        self.shared: dict[_Where, int] = {}
-        self.touched: dict[Key, _Counter] = {}
+        self.kept: dict[int, tuple[int, int]] = {}
+        self.shared: dict[int, tuple[int, int]] = {}
 
-    def add(self, counter: _Counter, start: int, nanousd: int, at: int, *, is_live: bool) -> None:
-        """Charge an amount of entries that began not before `at`."""
+    def add(self, counter: _Counter, start: int, nanousd: int, *, is_shared: bool) -> None:
+        """Charge an amount in the window that begins at `start`."""
         if start < counter.epoch:
             return
-        where = (counter.scope, counter.duration, counter.model, start)
-        self.touched[where[:3]] = counter
-        self.spent[where] = self.spent.get(where, 0) + nanousd
-        if is_live and at >= counter.shared_from:
-            self.shared[where] = self.shared.get(where, 0) + nanousd
+        sums, number = self.shared if is_shared else self.kept, counter.number
+        there = sums.get(number)
+        if there is None or there[0] < start:
+            sums[number] = (start, nanousd)
+        elif there[0] == start:
+            sums[number] = (start, there[1] + nanousd)
 
 
-def charge(connection: Connection, journal: Journal | None, entries: Iterable[Charged]) -> None:
+def charge(connection: Connection, journal: Journal | None, entries: Sequence[Charged]) -> None:
     """Charge `entries` to all counters that they belong to.
 
     Args:
@@ -150,27 +138,29 @@ def charge(connection: Connection, journal: Journal | None, entries: Iterable[Ch
     Raises:
         DBAPIError: as the driver has it; nothing may be committed then.
     """
-    groups = _grouped(entries)
-    if not groups:
-        return
-    by_group = {key: _scopes_of(key) for key in groups}
-    counters = _counters(connection, sorted({scope for scopes in by_group.values() for scope in scopes}))
+    by_scope: dict[str, dict[_What, int]] = {}
+    for key, nanousd in _grouped(entries).items():
+        what = key[0] or "", key[8], key[7] and journal is not None
+        for scope in _scopes_of(key):
+            sums = by_scope.setdefault(scope, {})
+            sums[what] = sums.get(what, 0) + nanousd
+    counters = _counters(connection, sorted(by_scope)) if by_scope else []
     if not counters:
         return
-    sums = _Sums()
-    calendars: dict[str, Calendar] = {}
-    for key, group in groups.items():
-        models = (key[0] or "", *key[8])
-        for scope in by_group[key]:
-            for counter in counters.get(scope, ()):
-                if any(covers(counter.model, model) for model in models):
-                    calendar = calendars.get(counter.zone)
-                    if calendar is None:
-                        calendar = calendars[counter.zone] = Calendar(counter.zone)
-                    _add_group(sums, counter, group, calendar, is_live=key[7] and journal is not None)
-    if sums.spent:
-        _write(connection, journal, sums)
+    found = _Sums()
+    windows = _Windows(entries)
+    for counter in counters:
+        start, is_whole = windows.of(counter)
+        for what, nanousd in by_scope[counter.scope].items():
+            if not is_whole:
+                _add_singly(found, counter, what, entries, windows)
+            elif covers(counter.model, what[0]) or any(covers(counter.model, one) for one in what[1]):
+                found.add(counter, start, nanousd, is_shared=what[2])
+    _write(connection, journal, found)
 
+
+_What = tuple[str, tuple[str, ...], bool]
+"""A model, the others of a batch, and whether it is a worker's own."""
 
 _GroupKey = tuple[
     *tuple[str | None, str | None, str | None, str | None, str | None, str | None],
@@ -178,22 +168,14 @@ _GroupKey = tuple[
 ]
 
 
-def _grouped(entries: Iterable[Charged]) -> dict[_GroupKey, _Group]:
-    groups: dict[_GroupKey, _Group] = {}
+def _grouped(entries: Sequence[Charged]) -> dict[_GroupKey, int]:
+    """What entries come to that differ in nothing but their time and cost."""
+    groups: dict[_GroupKey, int] = {}
     for entry in entries:
-        at, nanousd = entry[:2]
-        if not nanousd:
-            continue
-        key = entry[2:]
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = _Group(at)
-        elif at < group.first:
-            group.first = at
-        elif at > group.last:
-            group.last = at
-        group.costs.append((at, nanousd))
-        group.total += nanousd
+        nanousd = entry[1]
+        if nanousd:
+            key = entry[2:]
+            groups[key] = groups.get(key, 0) + nanousd
     return groups
 
 
@@ -203,110 +185,114 @@ def _scopes_of(key: _GroupKey) -> list[str]:
     return scope_ids(*named, list(tags) if tags else None, session_id or None)
 
 
-def _add_group(sums: _Sums, counter: _Counter, group: _Group, calendar: Calendar, *, is_live: bool) -> None:
-    """Charge a group at once where it lies in one window."""
-    duration, anchor = counter.duration, counter.anchor
-    start, end = calendar.span(duration, anchor, group.first / SECOND)
-    is_one_share = group.first >= counter.shared_from or group.last < counter.shared_from or not is_live
-    if is_one_share and (end is None or group.last < end * SECOND):
-        sums.add(counter, start, group.total, group.first, is_live=is_live)
+class _Windows:
+    """In which windows some entries lie."""
+
+    def __init__(self, entries: Sequence[Charged]) -> None:
+        starts = [entry[0] for entry in entries if entry[1]]
+        self._first, self._last = min(starts), max(starts)
+        self._calendars: dict[str, Calendar] = {}
+        self._found: dict[tuple[str, str, str], tuple[int, bool]] = {}
+
+    def of(self, counter: _Counter) -> tuple[int, bool]:
+        """Where the window of the first begins, and whether all of them lie in it, and are alike."""
+        key = counter.duration, counter.anchor, counter.zone
+        found = self._found.get(key)
+        if found is None:
+            start, end = self.span(counter, self._first)
+            found = self._found[key] = (start, end is None or self._last < end * SECOND)
+        return found[0], found[1] and self._first >= counter.shared_from
+
+    def span(self, counter: _Counter, at: int) -> Span:
+        """The window that a moment is in."""
+        calendar = self._calendars.get(counter.zone)
+        if calendar is None:
+            calendar = self._calendars[counter.zone] = Calendar(counter.zone)
+        return calendar.span(counter.duration, counter.anchor, at / SECOND)
+
+
+def _add_singly(
+    sums: _Sums, counter: _Counter, what: _What, entries: Sequence[Charged], windows: _Windows
+) -> None:
+    """Charge one by one those of `entries` that are `what`."""
+    model, more, is_live = what
+    if not any(covers(counter.model, one) for one in (model, *more)):
         return
-    for at, nanousd in group.costs:
-        start = calendar.span(duration, anchor, at / SECOND).start
-        sums.add(counter, start, nanousd, at, is_live=is_live)
+    for entry in entries:
+        key = entry[2:]
+        if (key[0] or "", key[8]) == (model, more) and entry[1] and counter.scope in _scopes_of(key):
+            is_shared = is_live and entry[0] >= counter.shared_from
+            sums.add(counter, windows.span(counter, entry[0]).start, entry[1], is_shared=is_shared)
 
 
-def _counters(connection: Connection, scopes: Sequence[str]) -> dict[str, list[_Counter]]:
+def _counters(connection: Connection, scopes: Sequence[str]) -> list[_Counter]:
     """The counters of these scopes; nobody makes another one before the end of the transaction."""
-    names = "scope, duration, model, anchor, zone, epoch, shared_from_microseconds"
+    names = "number, scope, duration, model, anchor, zone, epoch, shared_from_microseconds"
     query = f"SELECT {names} FROM counters WHERE scope"  # noqa: S608  # names of our own
     if connection.dialect.name == "sqlite":
-        among = " IN (SELECT value FROM json_each(?))"
-        rows = connection.exec_driver_sql(query + among, (json.dumps(scopes),))
-    else:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
-        rows = connection.exec_driver_sql(query + " = ANY(%s)", (list(scopes),))
-    found: dict[str, list[_Counter]] = {}
-    for row in rows:
-        found.setdefault(row[0], []).append(_Counter(*row))
-    return found
+        cursor = connection.connection.cursor()
+        cursor.execute(f"{query} IN (SELECT value FROM json_each(?))", (json.dumps(scopes),))  # noqa: S608  # the same
+        return [_Counter(*row) for row in cursor.fetchall()]
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
+    return [_Counter(*row) for row in connection.exec_driver_sql(query + " = ANY(%s)", (list(scopes),))]
 
 
 def _write(connection: Connection, journal: Journal | None, sums: _Sums) -> None:
-    """Write what belongs to the latest window of each counter, in the order of their keys.
+    """Write the sums, in the order of the counters: of two writers one waits for the other."""
+    kept = [(number, *sums.kept[number]) for number in sorted(sums.kept)]
+    shared = [(number, *sums.shared[number]) for number in sorted(sums.shared)]
+    if kept:
+        keep_sums(connection, kept)
+    if shared and journal is not None:
+        _share(connection, shared, journal)
 
-    Of two writers one waits for the other.
+
+_KEEP = """
+UPDATE counters SET
+    spent_nanousd =
+        CASE WHEN sent.epoch = counters.epoch THEN counters.spent_nanousd ELSE 0 END + sent.nanousd,
+    adjusted_nanousd = CASE WHEN sent.epoch = counters.epoch THEN counters.adjusted_nanousd ELSE 0 END,
+    epoch = sent.epoch
+FROM ({}) AS sent
+WHERE counters.number = sent.number AND sent.epoch >= counters.epoch
+"""
+_SHARE = """
+INSERT INTO shares (counter, epoch, stored_nanousd, journal, machine) {}
+ON CONFLICT (counter, journal) DO UPDATE SET
+    stored_nanousd =
+        CASE WHEN excluded.epoch = shares.epoch THEN shares.stored_nanousd ELSE 0 END
+        + excluded.stored_nanousd,
+    epoch = excluded.epoch
+WHERE excluded.epoch >= shares.epoch
+"""
+_KEEP_SQLITE = _KEEP.format("SELECT ? AS number, ? AS epoch, ? AS nanousd")
+_SHARE_SQLITE = _SHARE.format("VALUES (?, ?, ?, ?, ?)")
+_SENT = "json_to_recordset(%s::json) AS sent (number integer, epoch bigint, nanousd bigint)"
+_KEEP_POSTGRES = _KEEP.format("SELECT * FROM " + _SENT)
+_SHARE_POSTGRES = _SHARE.format("SELECT number, epoch, nanousd, %s, %s FROM " + _SENT)
+
+
+def keep_sums(connection: Connection, rows: list[_Sum]) -> None:
+    """Add to counters themselves: each one's number, the start of a window, and how much.
+
+    An earlier window than a counter's changes nothing, a later one lets it begin anew.
     """
-    latest: dict[Key, int] = {}
-    for scope, duration, model, start in sums.spent:
-        key = (scope, duration, model)
-        latest[key] = max(latest.get(key, 0), start)
-    spent: list[_Values] = []
-    shared: list[_Values] = []
-    for key in sorted(latest):
-        counter, start = sums.touched[key], latest[key]
-        where = (*key, start)
-        spent.append((*key, counter.anchor, counter.zone, start, sums.spent[where]))
-        if journal is not None and where in sums.shared:
-            shared.append((journal.name, *key, journal.machine, start, sums.shared[where]))
-    _many(connection, "counters", _COUNTED, spent, _SPEND)
-    if shared:
-        _many(connection, "shares", _SHARED, shared, _SHARE)
-
-
-_COUNTED = (
-    *KEY, "anchor", "zone", "epoch", "spent_nanousd", "adjusted_nanousd", "shared_from_microseconds"
-)  # fmt: skip
-_SHARED = ("journal", *KEY, "machine", "epoch", "stored_nanousd")
-_NUMBERS = frozenset({"epoch", "spent_nanousd", "stored_nanousd"})
-
-
-def _added(table: str, column: str) -> str:
-    """What stands in a column after an upsert: of one window the sum, of two the later one's."""
-    return (
-        f"CASE WHEN excluded.epoch > {table}.epoch THEN excluded.{column} "
-        f"WHEN excluded.epoch = {table}.epoch THEN {table}.{column} + excluded.{column} "
-        f"ELSE {table}.{column} END"
-    )
-
-
-def _moved(table: str) -> str:
-    later = f"excluded.epoch > {table}.epoch"
-    return f"CASE WHEN {later} THEN excluded.epoch ELSE {table}.epoch END"
-
-
-_SPEND = (
-    "ON CONFLICT (scope, duration, model) DO UPDATE SET "
-    f"spent_nanousd = {_added('counters', 'spent_nanousd')}, "
-    "adjusted_nanousd = CASE WHEN excluded.epoch > counters.epoch THEN 0 ELSE counters.adjusted_nanousd END, "
-    f"epoch = {_moved('counters')}"
-)
-_SHARE = (
-    "ON CONFLICT (journal, scope, duration, model) DO UPDATE SET "
-    f"stored_nanousd = {_added('shares', 'stored_nanousd')}, epoch = {_moved('shares')}"
-)
-
-
-def _many(
-    connection: Connection,
-    table: str,
-    names: tuple[str, ...],
-    rows: list[tuple[str | int, ...]],
-    conflict: str,
-) -> None:
-    """Insert rows; what they have no value for is 0."""
-    columns = ", ".join(names)
-    sent = names[: len(rows[0])]
-    zeros = ", 0" * (len(names) - len(sent))
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(sent))
-        cursor = connection.connection.cursor()
-        cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}{zeros}) {conflict}", rows)  # noqa: S608  # names of our own
+        connection.connection.cursor().executemany(_KEEP_SQLITE, rows)
         return
-    kinds = ", ".join(f"{name} {'bigint' if name in _NUMBERS else 'text'}" for name in sent)
-    source = f"json_to_recordset(%s::json) AS sent ({kinds})"
-    values = msgspec.json.encode([dict(zip(sent, row, strict=True)) for row in rows]).decode()
-    connection.exec_driver_sql(
-        f"INSERT INTO {table} ({columns}) SELECT {', '.join(sent)}{zeros} FROM {source} {conflict}",  # noqa: S608  # names of our own
-        (values,),
-    )
+    numbers = [row[0] for row in rows]
+    order = "SELECT number FROM counters WHERE number = ANY(%s) ORDER BY number FOR UPDATE"
+    connection.exec_driver_sql(order, (numbers,))
+    connection.exec_driver_sql(_KEEP_POSTGRES, (_sent(rows),))
+
+
+def _share(connection: Connection, rows: list[_Sum], journal: Journal) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.connection.cursor().executemany(_SHARE_SQLITE, [(*row, *journal) for row in rows])
+    else:
+        connection.exec_driver_sql(_SHARE_POSTGRES, (*journal, _sent(rows)))
+
+
+def _sent(rows: list[_Sum]) -> str:
+    names = ("number", "epoch", "nanousd")
+    return msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows]).decode()

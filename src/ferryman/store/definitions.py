@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from ferryman.limits.windows import Calendar, Span
 from ferryman.store.counters import LOCK, SECOND, Key
@@ -75,35 +75,51 @@ def undefine(engines: Engines, keys: Iterable[Key]) -> None:
     Raises:
         StoreUnavailable: the database is away; nothing was done.
     """
-    values = [{"of": scope, "during": duration, "by": model} for scope, duration, model in sorted(set(keys))]
-    if not values:
-        return
     with translated(), engines.write.begin() as connection:
         alone(connection)
-        for table in (counters, shares, grants):
-            c = table.c
-            same = (c.scope == bindparam("of"), c.duration == bindparam("during"), c.model == bindparam("by"))
-            connection.execute(delete(table).where(*same), values)
+        for key in set(keys):
+            _remove(connection, key)
 
 
 def reset(engines: Engines, key: Key, to_nanousd: int) -> int | None:
-    """Let a window's counter begin anew at `to_nanousd`; what it was before, `None` if there is none.
+    """Let a window's counter go on from `to_nanousd`; what it was before, `None` if there is none.
 
     What workers have spent that is not stored yet comes on top.
 
     Raises:
         StoreUnavailable: the database is away; nothing was done.
     """
-    c = counters.c
-    same = (c.scope == key[0], c.duration == key[1], c.model == key[2])
+    c, s = counters.c, shares.c
     with translated(), engines.write.begin() as connection:
-        before = connection.execute(select(c.spent_nanousd).where(*same).with_for_update()).scalar()
-        if before is None:
+        alone(connection)
+        query = select(c.number, c.epoch, c.spent_nanousd, c.adjusted_nanousd).where(*_is(key))
+        found = connection.execute(query).one_or_none()
+        if found is None:
             return None
-        adjusted = c.adjusted_nanousd + (to_nanousd - before)
-        values = {"spent_nanousd": to_nanousd, "adjusted_nanousd": adjusted}
-        connection.execute(update(counters).where(*same).values(**values))
+        stored = connection.execute(select(s.epoch, s.stored_nanousd).where(s.counter == found.number)).all()
+        epoch = max([found.epoch, *(row.epoch for row in stored)])
+        spent, adjusted = found[2:] if found.epoch == epoch else (0, 0)
+        before = spent + sum(row.stored_nanousd for row in stored if row.epoch == epoch)
+        values = {
+            "epoch": epoch,
+            "spent_nanousd": spent + to_nanousd - before,
+            "adjusted_nanousd": adjusted + to_nanousd - before,
+        }
+        connection.execute(update(counters).where(c.number == found.number).values(**values))
         return int(before)
+
+
+def _is(key: Key) -> tuple[ColumnElement[bool], ...]:
+    c = counters.c
+    return c.scope == key[0], c.duration == key[1], c.model == key[2]
+
+
+def _remove(connection: Connection, key: Key) -> None:
+    number = connection.execute(select(counters.c.number).where(*_is(key))).scalar()
+    if number is not None:
+        connection.execute(delete(shares).where(shares.c.counter == number))
+        connection.execute(delete(grants).where(grants.c.counter == number))
+        connection.execute(delete(counters).where(counters.c.number == number))
 
 
 def alone(connection: Connection) -> None:
@@ -125,24 +141,18 @@ def _missing(connection: Connection, wanted: Sequence[Definition]) -> list[Defin
 
 
 def _make(connection: Connection, one: Definition, window: Span) -> None:
-    c = counters.c
-    same = (c.scope == one.scope, c.duration == one.duration, c.model == one.model)
     named = {"anchor": one.anchor, "zone": one.zone}
-    if connection.execute(update(counters).where(*same, c.epoch == window.start).values(**named)).rowcount:
+    same = (*_is(one.key), counters.c.epoch == window.start)
+    if connection.execute(update(counters).where(*same).values(**named)).rowcount:
         return  # it is counted from the same moment
-    spent = 0 if one.is_new else ledger_sum(connection, one.scope, one.model, window)
-    for table in (counters, shares, grants):
-        of = table.c
-        connection.execute(
-            delete(table).where(of.scope == one.scope, of.duration == one.duration, of.model == one.model)
-        )
+    _remove(connection, one.key)
     values = {
         "scope": one.scope,
         "duration": one.duration,
         "model": one.model,
         **named,
         "epoch": window.start,
-        "spent_nanousd": spent,
+        "spent_nanousd": 0 if one.is_new else ledger_sum(connection, one.scope, one.model, window),
         "adjusted_nanousd": 0,
         "shared_from_microseconds": int(one.shared_from * SECOND),
     }

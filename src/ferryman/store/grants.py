@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, delete, func, literal, select, union_all, update
+from sqlalchemy import Connection, case, delete, literal, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ferryman.store.counters import Key
+from ferryman.store.counters import Key, keep_sums
 from ferryman.store.engine import Engines, translated
 from ferryman.store.schema_counters import counters, grants, machines, shares
 
@@ -102,38 +102,46 @@ def states(
 def _states(connection: Connection, scopes: list[str], journals: set[str], machine: str) -> dict[Key, State]:
     c, s, g = counters.c, shares.c, grants.c
     zero, none = literal(0), literal("")
-    queries = [
-        select(zero, none, none, c.scope, c.duration, c.model, c.epoch, c.spent_nanousd, zero).where(
-            c.scope.in_(scopes)
-        ),
-        select(
-            literal(1), s.journal, s.machine, s.scope, s.duration, s.model, s.epoch, s.stored_nanousd, zero
-        ).where(s.scope.in_(scopes)),
-        select(
-            literal(2), none, g.machine, g.scope, g.duration, g.model,
-            g.epoch, g.spent_nanousd, g.granted_nanousd,
-        ).where(g.scope.in_(scopes), g.machine == machine, literal(machine) != ""),
-    ]  # fmt: skip
-    found: dict[Key, State] = {}
+    whose = (c.scope, c.duration, c.model)
+    among = c.scope.in_(scopes)
     # One statement: PostgreSQL lets each see another moment.
-    for kind, journal, whose, scope, duration, model, epoch, nanousd, granted in sorted(
-        tuple(row) for row in connection.execute(union_all(*queries))
-    ):
-        key = (scope, duration, model)
-        if kind == 0:
-            found[key] = State(epoch, int(nanousd))
-            continue
-        state = found.get(key)
-        if state is None or state.epoch != epoch:
-            continue
-        own_nanousd = nanousd if machine and whose == machine else 0
-        live = nanousd if kind == 1 and journal in journals else 0
-        found[key] = state._replace(
-            live_nanousd=state.live_nanousd + live,
-            own_nanousd=state.own_nanousd + own_nanousd,
-            granted_nanousd=state.granted_nanousd + granted,
-        )
-    return found
+    query = union_all(
+        select(zero, *whose, c.epoch, c.spent_nanousd, none, none, zero).where(among),
+        select(literal(1), *whose, s.epoch, s.stored_nanousd, s.journal, s.machine, zero).where(
+            among, s.counter == c.number
+        ),
+        select(literal(2), *whose, g.epoch, g.spent_nanousd, none, g.machine, g.granted_nanousd).where(
+            among, g.counter == c.number, g.machine == machine
+        ),
+    )
+    by_key: dict[Key, list[_Part]] = {}
+    for kind, scope, duration, model, *part in connection.execute(query):
+        by_key.setdefault((scope, duration, model), []).append(_Part(kind, *part))
+    return {key: _state(parts, journals, machine) for key, parts in by_key.items()}
+
+
+class _Part(NamedTuple):
+    """A row of `counters` (kind 0), `shares` (1) or `grants` (2)."""
+
+    kind: int
+    epoch: int
+    nanousd: int
+    journal: str
+    machine: str
+    granted: int
+
+
+def _state(parts: list[_Part], journals: set[str], machine: str) -> State:
+    epoch = max(part.epoch for part in parts if part.kind < 2)
+    here = [part for part in parts if part.epoch == epoch]
+    shared = [part for part in here if part.kind == 1]
+    return State(
+        epoch,
+        sum(part.nanousd for part in here if part.kind < 2),
+        sum(part.nanousd for part in shared if part.journal in journals),
+        sum(part.nanousd for part in here if part.kind and machine and part.machine == machine),
+        sum(part.granted for part in here),
+    )
 
 
 def keys_of_journal(engines: Engines, journal: str) -> list[Key]:
@@ -142,24 +150,25 @@ def keys_of_journal(engines: Engines, journal: str) -> list[Key]:
     Raises:
         StoreUnavailable: the database is away.
     """
-    s = shares.c
+    c, s = counters.c, shares.c
+    query = select(c.scope, c.duration, c.model).where(s.journal == journal, s.counter == c.number)
     with translated(), engines.read.connect() as connection:
-        rows = connection.execute(select(s.scope, s.duration, s.model).where(s.journal == journal))
-        return [(row[0], row[1], row[2]) for row in rows]
+        return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
 
 def forget_journal(engines: Engines, journal: str) -> None:
-    """A journal is no more: what came from it was spent by its machine.
+    """A journal is no more: what came from it stays with the counters, and with its machine.
 
     Raises:
         StoreUnavailable: the database is away; nothing was done.
     """
+    s = shares.c
     with translated(), engines.write.begin() as connection:
-        s = shares.c
-        query = select(shares).where(s.journal == journal, s.machine != "")
-        for row in connection.execute(query.order_by(s.scope, s.duration, s.model)).all():
-            key = (row.scope, row.duration, row.model)
-            _put(connection, row.machine, key, row.epoch, spent=row.stored_nanousd)
+        query = select(shares).where(s.journal == journal).order_by(s.counter)
+        for row in connection.execute(query).all():
+            keep_sums(connection, [(row.counter, row.epoch, row.stored_nanousd)])
+            if row.machine:
+                _put(connection, row.machine, row.counter, row.epoch, spent=row.stored_nanousd)
         connection.execute(delete(shares).where(s.journal == journal))
 
 
@@ -174,25 +183,34 @@ def grant(engines: Engines, machine: str, asks: Sequence[Ask]) -> dict[Key, int]
     """
     found: dict[Key, int] = {}
     with translated(), engines.write.begin() as connection:
-        scopes = sorted({ask.key[0] for ask in asks})
-        spent = _locked(connection, scopes)
-        granted, own = _by_machine(connection, scopes)
+        numbers = _locked(connection, sorted({ask.key[0] for ask in asks}))
+        parts = _by_counter(connection, [numbers[ask.key] for ask in asks if ask.key in numbers])
         for ask in sorted(asks):
-            epoch, total = spent.get(ask.key, (ask.start + 1, 0))
-            if epoch > ask.start:  # it is undefined, or another clock is ahead
-                continue
-            here = (ask.key, ask.start)
-            of_grants, of_own = granted.get(here, {}), own.get(here, {})
-            mine = max(of_grants.get(machine, 0), of_own.get(machine, 0), ask.committed_nanousd)
-            others = set(of_grants) | set(of_own)
-            others.discard(machine)
-            taken = sum(max(of_grants.get(one, 0), of_own.get(one, 0)) for one in others)
-            unowned = (total if epoch == ask.start else 0) - sum(of_own.values())
-            free = max(ask.cap_nanousd - unowned - taken - mine, 0)
-            slice_nanousd = max(ask.needed_nanousd - mine, free // (2 * (len(others) + 1)))
-            found[ask.key] = mine + min(free, slice_nanousd)
-            _put(connection, machine, ask.key, ask.start, granted=found[ask.key])
+            number = numbers.get(ask.key)
+            granted = None if number is None else _granted(parts[number], ask, machine)
+            if number is not None and granted is not None:
+                found[ask.key] = granted
+                _put(connection, machine, number, ask.start, granted=granted)
     return found
+
+
+def _granted(parts: list[_Part], ask: Ask, machine: str) -> int | None:
+    """What a machine gets in all; `None` if the window is not that of the counter."""
+    if max(part.epoch for part in parts if part.kind < 2) > ask.start:
+        return None  # another clock is ahead
+    granted: dict[str, int] = {}
+    own: dict[str, int] = {}
+    spent = 0
+    for kind, epoch, nanousd, _, whose, amount in parts:
+        if epoch == ask.start:
+            spent += nanousd if kind < 2 else 0
+            own[whose] = own.get(whose, 0) + (nanousd if kind else 0)
+            granted[whose] = granted.get(whose, 0) + amount
+    unowned = spent - sum(own.values())
+    mine = max(granted.get(machine, 0), own.get(machine, 0), ask.committed_nanousd)
+    others = [max(granted[one], own[one]) for one in own if one not in {machine, ""}]
+    free = max(ask.cap_nanousd - unowned - sum(others) - mine, 0)
+    return mine + min(free, max(ask.needed_nanousd - mine, free // (2 * (len(others) + 1))))
 
 
 def lower(engines: Engines, machine: str, given_back: Sequence[tuple[Key, int, int]]) -> None:
@@ -201,19 +219,13 @@ def lower(engines: Engines, machine: str, given_back: Sequence[tuple[Key, int, i
     Raises:
         StoreUnavailable: the database is away; nothing was done.
     """
-    g = grants.c
-    same = (
-        *(g.machine == machine, g.scope == bindparam("of"), g.duration == bindparam("during")),
-        *(g.model == bindparam("by"), g.epoch == bindparam("since"), g.granted_nanousd > bindparam("most")),
-    )
-    values = [
-        {"of": key[0], "during": key[1], "by": key[2], "since": start, "most": most}
-        for key, start, most in sorted(given_back)
-    ]
-    if values:
-        with translated(), engines.write.begin() as connection:
-            change = update(grants).where(*same).values(granted_nanousd=bindparam("most"))
-            connection.execute(change, values)
+    c, g = counters.c, grants.c
+    with translated(), engines.write.begin() as connection:
+        for (scope, duration, model), start, most in sorted(given_back):
+            same = c.scope == scope, c.duration == duration, c.model == model
+            number = select(c.number).where(*same).scalar_subquery()
+            change = update(grants).where(g.machine == machine, g.counter == number, g.epoch == start)
+            connection.execute(change.where(g.granted_nanousd > most).values(granted_nanousd=most))
 
 
 def forfeit(engines: Engines, machine: str) -> int:
@@ -237,23 +249,23 @@ def known_machines(engines: Engines) -> list[Machine]:
     Raises:
         StoreUnavailable: the database is away.
     """
-    c, g, s, of = counters.c, grants.c, shares.c, machines.c
-    stored = (
-        select(func.coalesce(func.sum(s.stored_nanousd), 0))
-        .where(s.machine == g.machine, s.scope == g.scope, s.duration == g.duration, s.model == g.model)
-        .where(s.epoch == g.epoch)
-        .scalar_subquery()
-    )
-    query = (
-        select(g.machine, g.granted_nanousd, g.spent_nanousd + stored)
-        .where(g.scope == c.scope, g.duration == c.duration, g.model == c.model, g.epoch == c.epoch)
-    )  # fmt: skip
+    g, of = grants.c, machines.c
     idle: dict[str, int] = {}
     with translated(), engines.read.connect() as connection:
-        for machine, granted, spent in connection.execute(query):
-            idle[machine] = idle.get(machine, 0) + max(0, granted - int(spent))
+        numbers = list(connection.execute(select(g.counter).distinct()).scalars())
+        for first in range(0, len(numbers), STEP):
+            for parts in _by_counter(connection, numbers[first : first + STEP]).values():
+                _add_idle(idle, parts)
         rows = connection.execute(select(of.id, of.host, of.seen_at_microseconds).order_by(of.host, of.id))
-        return [Machine(*row, idle.get(row[0], 0)) for row in rows]
+        return [Machine(row[0], row[1], row[2], idle.get(row[0], 0)) for row in rows]
+
+
+def _add_idle(idle: dict[str, int], parts: list[_Part]) -> None:
+    epoch = max((part.epoch for part in parts if part.kind < 2), default=0)
+    for one in {part.machine for part in parts if part.kind == 2}:
+        own = [part for part in parts if part.kind and part.machine == one and part.epoch >= epoch]
+        unspent = sum(part.granted for part in own) - sum(part.nanousd for part in own)
+        idle[one] = idle.get(one, 0) + max(unspent, 0)
 
 
 def seen(engines: Engines, machine: str, host: str, at_microseconds: int) -> None:
@@ -269,37 +281,40 @@ def seen(engines: Engines, machine: str, host: str, at_microseconds: int) -> Non
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
-def _locked(connection: Connection, scopes: list[str]) -> dict[Key, tuple[int, int]]:
-    """Epoch and sum of the counters of `scopes`, which nobody changes before the transaction is over."""
+def _locked(connection: Connection, scopes: list[str]) -> dict[Key, int]:
+    """The numbers of the counters of `scopes`, which nobody else grants before the transaction is over."""
     c = counters.c
-    query = (
-        select(c.scope, c.duration, c.model, c.epoch, c.spent_nanousd)
-        .where(c.scope.in_(scopes))
-        .order_by(c.scope, c.duration, c.model)
-        .with_for_update()
+    query = select(c.scope, c.duration, c.model, c.number).where(c.scope.in_(scopes))
+    found = connection.execute(query.order_by(c.number).with_for_update())
+    return {(row[0], row[1], row[2]): row[3] for row in found}
+
+
+def _by_counter(connection: Connection, numbers: Sequence[int]) -> dict[int, list[_Part]]:
+    c, s, g = counters.c, shares.c, grants.c
+    zero, none = literal(0), literal("")
+    query = union_all(
+        select(c.number, zero, c.epoch, c.spent_nanousd, none, none, zero).where(c.number.in_(numbers)),
+        select(s.counter, literal(1), s.epoch, s.stored_nanousd, s.journal, s.machine, zero).where(
+            s.counter.in_(numbers)
+        ),
+        select(g.counter, literal(2), g.epoch, g.spent_nanousd, none, g.machine, g.granted_nanousd).where(
+            g.counter.in_(numbers)
+        ),
     )
-    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in connection.execute(query)}
-
-
-_Amounts = dict[tuple[Key, int], dict[str, int]]
-
-
-def _by_machine(connection: Connection, scopes: list[str]) -> tuple[_Amounts, _Amounts]:
-    """What is granted to each machine, and what it has spent, by counter and window."""
-    granted: _Amounts = {}
-    own: _Amounts = {}
-    for row in connection.execute(select(grants).where(grants.c.scope.in_(scopes))):
-        here = ((row.scope, row.duration, row.model), row.epoch)
-        granted.setdefault(here, {})[row.machine] = row.granted_nanousd
-        own.setdefault(here, {})[row.machine] = row.spent_nanousd
-    for row in connection.execute(select(shares).where(shares.c.scope.in_(scopes))):
-        sums = own.setdefault(((row.scope, row.duration, row.model), row.epoch), {})
-        sums[row.machine] = sums.get(row.machine, 0) + row.stored_nanousd
-    return granted, own
+    found: dict[int, list[_Part]] = {}
+    for number, *part in connection.execute(query):
+        found.setdefault(number, []).append(_Part(*part))
+    return found
 
 
 def _put(
-    connection: Connection, machine: str, key: Key, epoch: int, *, granted: int | None = None, spent: int = 0
+    connection: Connection,
+    machine: str,
+    number: int,
+    epoch: int,
+    *,
+    granted: int | None = None,
+    spent: int = 0,
 ) -> None:
     """Set what a machine is granted, if told, and add to what it has spent by journals that are no more.
 
@@ -307,9 +322,8 @@ def _put(
     """
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(grants).values(
-        machine=machine, scope=key[0], duration=key[1], model=key[2],
-        epoch=epoch, granted_nanousd=granted or 0, spent_nanousd=spent,
-    )  # fmt: skip
+        counter=number, machine=machine, epoch=epoch, granted_nanousd=granted or 0, spent_nanousd=spent
+    )
     g, new = grants.c, statement.excluded
     same = g.epoch == new.epoch
     kept = case((same, g.granted_nanousd), else_=new.granted_nanousd)
@@ -318,7 +332,7 @@ def _put(
         "spent_nanousd": case((same, g.spent_nanousd + new.spent_nanousd), else_=new.spent_nanousd),
         "epoch": new.epoch,
     }
-    index = ["machine", "scope", "duration", "model"]
+    index = ["counter", "machine"]
     connection.execute(
         statement.on_conflict_do_update(index_elements=index, set_=changes, where=g.epoch <= new.epoch)
     )

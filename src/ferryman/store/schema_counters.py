@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, Table, Text, UniqueConstraint
 
 from ferryman.store.schema import metadata
 
@@ -12,16 +12,17 @@ KEY = ("scope", "duration", "model")
 counters = Table(
     "counters",
     metadata,
-    *(Column(name, Text, primary_key=True) for name in KEY),
+    Column("number", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in KEY),
     Column("anchor", Text, nullable=False),
     Column("zone", Text, nullable=False),  # an IANA name: whose midnights count
     Column("epoch", BigInteger, nullable=False),  # Unix seconds: the start of the window that it counts
     Column("spent_nanousd", BigInteger, nullable=False),
     Column("adjusted_nanousd", BigInteger, nullable=False),  # of it what no entry and no hold accounts for
     Column("shared_from_microseconds", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    UniqueConstraint(*KEY, name="uq_counters"),
 )
-"""What was spent in the newest window: the sum of the ledger and of what open batches may cost.
+"""What was spent in a window, but for what stands in `shares`.
 
 What started before `shared_from_microseconds` is not in `shares`: then not every worker knew of the budget.
 """
@@ -29,20 +30,23 @@ What started before `shared_from_microseconds` is not in `shares`: then not ever
 shares = Table(
     "shares",
     metadata,
+    Column("counter", Integer, primary_key=True, autoincrement=False),
     Column("journal", Text, primary_key=True),
-    *(Column(name, Text, primary_key=True) for name in KEY),
     Column("machine", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("stored_nanousd", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""How much of each counter came from a journal that is still there: its worker counts that too."""
+"""What of each counter came from a journal that is still there: its worker counts that too.
+
+The sum of a counter and its shares of the newest window is that of the ledger and of open batches' holds.
+"""
 
 grants = Table(
     "grants",
     metadata,
+    Column("counter", Integer, primary_key=True, autoincrement=False),
     Column("machine", Text, primary_key=True),
-    *(Column(name, Text, primary_key=True) for name in KEY),
     Column("epoch", BigInteger, nullable=False),
     Column("granted_nanousd", BigInteger, nullable=False),
     Column("spent_nanousd", BigInteger, nullable=False),

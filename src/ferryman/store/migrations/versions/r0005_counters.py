@@ -15,23 +15,26 @@ def upgrade() -> None:
     """Make their tables."""
     op.create_table(
         "counters",
+        sa.Column("number", sa.Integer(), nullable=False),
         *_texts(*_KEY, "anchor", "zone"),
         *_numbers("epoch", "spent_nanousd", "adjusted_nanousd", "shared_from_microseconds"),
-        sa.PrimaryKeyConstraint(*_KEY, name=op.f("pk_counters")),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_counters")),
+        sa.UniqueConstraint(*_KEY, name="uq_counters"),
     )
     op.create_table(
         "shares",
-        *_texts("journal", *_KEY, "machine"),
+        _counter(),
+        *_texts("journal", "machine"),
         *_numbers("epoch", "stored_nanousd"),
-        sa.PrimaryKeyConstraint("journal", *_KEY, name=op.f("pk_shares")),
+        sa.PrimaryKeyConstraint("counter", "journal", name=op.f("pk_shares")),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "grants",
-        *_texts("machine", *_KEY),
+        _counter(),
+        *_texts("machine"),
         *_numbers("epoch", "granted_nanousd", "spent_nanousd"),
-        sa.PrimaryKeyConstraint("machine", *_KEY, name=op.f("pk_grants")),
+        sa.PrimaryKeyConstraint("counter", "machine", name=op.f("pk_grants")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -40,6 +43,10 @@ def upgrade() -> None:
         *_numbers("seen_at_microseconds"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_machines")),
     )
+
+
+def _counter() -> sa.Column[int]:
+    return sa.Column("counter", sa.Integer(), autoincrement=False, nullable=False)
 
 
 def _texts(*names: str) -> list[sa.Column[str]]:
