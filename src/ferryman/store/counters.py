@@ -267,9 +267,9 @@ WHERE excluded.epoch >= shares.epoch
 """
 _KEEP_SQLITE = _KEEP.format("SELECT ? AS number, ? AS epoch, ? AS nanousd")
 _SHARE_SQLITE = _SHARE.format("VALUES (?, ?, ?, ?, ?)")
-_SENT = "json_to_recordset(%s::json) AS sent (number integer, epoch bigint, nanousd bigint)"
-_KEEP_POSTGRES = _KEEP.format("SELECT * FROM " + _SENT)
-_SHARE_POSTGRES = _SHARE.format("SELECT number, epoch, nanousd, %s, %s FROM " + _SENT)
+_FROM_SENT = "FROM json_to_recordset(%s::json) AS sent (number integer, epoch bigint, nanousd bigint)"
+_KEEP_POSTGRES = _KEEP.format(f"SELECT * {_FROM_SENT}")
+_SHARE_POSTGRES = _SHARE.format(f"SELECT number, epoch, nanousd, %s, %s {_FROM_SENT}")
 
 
 def keep_sums(connection: Connection, rows: list[_Sum]) -> None:

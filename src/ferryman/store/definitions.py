@@ -75,9 +75,12 @@ def undefine(engines: Engines, keys: Iterable[Key]) -> None:
     Raises:
         StoreUnavailable: the database is away; nothing was done.
     """
+    gone = set(keys)
+    if not gone:
+        return
     with translated(), engines.write.begin() as connection:
         alone(connection)
-        for key in set(keys):
+        for key in gone:
             _remove(connection, key)
 
 

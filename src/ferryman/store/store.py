@@ -13,15 +13,17 @@ from ferryman.store.batches import Batches
 from ferryman.store.engine import open_engines
 from ferryman.store.migrate import migrate, revision
 from ferryman.store.read import Filter, Reader
+from ferryman.store.spends import Spends
 from ferryman.store.write import Writer
 
 
 class Store:
     """One database. Everything may wait for it, and may be called from any thread.
 
-    What is read is in `read`, what is written in `write`, batches that are not settled in `batches`. Methods
-    raise StoreUnavailable when the database is away: nothing was done then, and the same call may be made
-    again. Any other StoreError is a fault that asking again will not mend.
+    What is read is in `read`, what is written in `write`, batches that are not settled in `batches`, what
+    was spent of budgets in `spends`. Methods raise StoreUnavailable when the database is away: nothing was
+    done then, and the same call may be made again. Any other StoreError is a fault that asking again will not
+    mend.
     """
 
     def __init__(self, target: SqliteFile | Postgres) -> None:
@@ -34,6 +36,7 @@ class Store:
         self.read = Reader(self._engines)
         self.write = Writer(self._engines)
         self.batches = Batches(self._engines)
+        self.spends = Spends(self._engines)
 
     def __repr__(self) -> str:
         return f"Store({self._engines.write.url.render_as_string(hide_password=True)})"
