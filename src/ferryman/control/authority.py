@@ -27,7 +27,7 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.control.columns import dead_columns, is_unread
 from ferryman.control.rows import Amounts, Capped, Row, amounts, name_of, show
-from ferryman.control.sharing import imbalance, wishes
+from ferryman.control.sharing import holds_in, imbalance, wishes
 from ferryman.limits.heads import lower_granted, zero_gauges
 from ferryman.limits.layout import EPOCH
 from ferryman.limits.table import CounterTable
@@ -300,10 +300,12 @@ class Authority:
         with self._lock:
             found = {handle: row for handle in needs if (row := self._by_handle.get(handle)) is not None}
             rows = {row.key: row for row in found.values()}
+            wanted = {row.key: needs[handle] for handle, row in found.items()}
+            starts = self._starts(rows)
+            holds = holds_in(self._table, rows, wanted, starts)
             self._refresh(rows)
             if self._machine:
-                wanted = {row.key: needs[handle] for handle, row in found.items()}
-                asks = wishes(self._table, rows, wanted, self._starts(rows))
+                asks = wishes(self._table, rows, holds, starts)
                 if asks:
                     self._spends.grant(self._machine, asks)
                     self._refresh([ask.key for ask in asks])

@@ -29,16 +29,34 @@ class Imbalance(NamedTuple):
     idle: list[Row]
 
 
-def wishes(
+def holds_in(
     table: CounterTable, rows: Mapping[Key, Row], needs: Mapping[Key, int], starts: Mapping[Key, int]
+) -> dict[Key, int]:
+    """What calls want beside what is committed.
+
+    Args:
+        table: of this machine, as it was when they asked.
+        rows: of budgets.
+        needs: what has to stand as the allowance in a row; what a call wants alone, if the row is not in its
+            window.
+        starts: of the windows.
+    """
+    found = {}
+    for key, row in rows.items():
+        committed = amounts(table, row.handle, starts[key]).committed_nanousd
+        found[key] = needs[key] - committed if needs[key] > committed else needs[key]
+    return found
+
+
+def wishes(
+    table: CounterTable, rows: Mapping[Key, Row], holds: Mapping[Key, int], starts: Mapping[Key, int]
 ) -> list[Ask]:
     """What to ask for, so that the machine may commit what calls need.
 
     Args:
         table: of this machine.
         rows: of budgets.
-        needs: what has to stand as the allowance in a row, at least; where no more than what is committed,
-            it is wanted beside that.
+        holds: what is wanted beside what is committed.
         starts: of the windows.
     """
     asks = []
@@ -48,8 +66,7 @@ def wishes(
         if cap is None or not found.is_ready:
             continue
         committed = found.committed_nanousd
-        # A worker that has not seen the row in its window tells only what it wants beside the rest.
-        need = needs[key] if needs[key] > committed else committed + needs[key]
+        need = committed + holds[key]
         if need > found.granted_nanousd:
             others = row.others_nanousd
             asks.append(Ask(key, starts[key], cap, committed - others, need - others))

@@ -327,7 +327,8 @@ def _insert(connection: Connection, values: dict[str, Any]) -> bool:
     """Make a row; whether there was none."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(batches).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # Its row tells: PostgreSQL's driver counts none for an insert.
+    return connection.execute(statement.returning(batches.c.id)).first() is not None
 
 
 def _row(connection: Connection, batch_id: str) -> dict[str, Any] | None:

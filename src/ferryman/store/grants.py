@@ -132,7 +132,7 @@ class _Part(NamedTuple):
 
 
 def _state(parts: list[_Part], journals: set[str], machine: str) -> State:
-    epoch = max(part.epoch for part in parts if part.kind < 2)
+    epoch = max(part.epoch for part in parts)  # of a window in which only a grant was made yet, too
     here = [part for part in parts if part.epoch == epoch]
     shared = [part for part in here if part.kind == 1]
     return State(
