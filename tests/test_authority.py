@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from ferryman.control.authority import Authority, Place
 from ferryman.control.rows import Capped
@@ -20,6 +23,7 @@ from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
 from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
+from ferryman.store.schema_counters import grants
 from tests.support.counters import START, from_journal, spending
 from tests.support.stores import opened
 
@@ -365,3 +369,49 @@ def test_a_machine_that_is_forfeited_keeps_nothing_but_what_it_has_spent(
     assert isinstance(workers[1].call(budgets[1], 800), NotReady)
     assert two.store.spends.forfeit(one.id) >= 600
     workers[1].taken(budgets[1], 900)
+
+
+def test_machines_that_race_never_pass_a_cap_though_one_is_killed(pair: tuple[Machine, Machine]) -> None:
+    cap = 20_000
+    holds = [0, 0]
+    spent_by = [0, 0]
+    budgets = [machine.budgets(Capped(cap_nanousd=cap)) for machine in pair]
+    workers = [Worker(machine, f"1-{machine.id}") for machine in pair]
+    for machine in pair:
+        machine.authority.tick()
+    killed = threading.Event()
+
+    def run(which: int) -> None:
+        machine, worker = pair[which], workers[which]
+        draw = random.Random(which)
+        for turn in range(400):
+            amount = draw.randrange(1, 200)
+            found = worker.call(budgets[which], amount)
+            if isinstance(found, NotReady):
+                machine.authority.answer({need.row: need.granted_nanousd for need in found.needs})
+                found = worker.call(budgets[which], amount)
+            if not isinstance(found, Taken):
+                if which == 0 or killed.is_set():
+                    return
+                continue
+            if which == 0 and turn == 60:
+                holds[0] = amount
+                return
+            worker.gate.settle(found, 0, 0, amount)
+            spent_by[which] += amount
+            if draw.random() < 0.5:
+                worker.store(amount)
+            if turn % 20 == 0:
+                machine.clock.ticks += 11
+                machine.authority.sweep()
+
+    threads = [threading.Thread(target=run, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    threads[0].join()
+    killed.set()
+    threads[1].join()
+    assert spent_by[0] > 0
+    assert sum(spent_by) + holds[0] <= cap
+    with pair[0].store._engines.read.connect() as connection:
+        assert sum(connection.execute(select(grants.c.granted_nanousd)).scalars()) <= cap

@@ -26,7 +26,7 @@ import structlog
 
 from ferryman.clock import Clock
 from ferryman.control.columns import dead_columns, is_unread
-from ferryman.control.rows import Amounts, Capped, Row, amounts, name_of, show
+from ferryman.control.rows import Capped, Reached, Row, amounts, name_of, show
 from ferryman.control.sharing import holds_in, imbalance, wishes
 from ferryman.limits.heads import lower_granted, zero_gauges
 from ferryman.limits.layout import EPOCH
@@ -60,21 +60,6 @@ class Place(NamedTuple):
     journals: Path
     zone: str = "UTC"
     machine: str = ""
-
-
-class Reached(NamedTuple):
-    """A window of a budget, as it stands.
-
-    Attributes:
-        start, end: in Unix seconds; `end` is `None` for never.
-        spent_nanousd: settled.
-        held_nanousd: by exchanges on their way.
-    """
-
-    start: int
-    end: int | None
-    spent_nanousd: int
-    held_nanousd: int
 
 
 class Authority:
@@ -222,7 +207,7 @@ class Authority:
         if row is not None:
             found = amounts(self._table, row.handle, start)
             if found.is_ready:
-                return _reached(start, end, found)
+                return Reached(start, end, found.spent_nanousd, found.held_nanousd)
         state = self._spends.states([key], []).get(key)
         spent = state.spent_nanousd if state is not None and state.epoch == start else 0
         return Reached(start, end, spent, 0)
@@ -402,7 +387,3 @@ class Authority:
             given_back.append((row.key, starts[row.key], granted - row.others_nanousd))
         if given_back:
             self._spends.lower(self._machine, given_back)
-
-
-def _reached(start: int, end: int | None, found: Amounts) -> Reached:
-    return Reached(start, end, found.spent_nanousd, max(0, found.committed_nanousd - found.spent_nanousd))

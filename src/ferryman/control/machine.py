@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from pathlib import Path
 
 from ferryman.errors import SettingsError
@@ -37,8 +36,3 @@ def machine_id(data_dir: Path) -> str:
     if not found:
         raise SettingsError([f"data_dir: `{path}` is empty; remove it, and its machine is a new one."])
     return found
-
-
-def host_name() -> str:
-    """What an operator calls this machine."""
-    return socket.gethostname()

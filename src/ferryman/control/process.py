@@ -15,6 +15,7 @@ from ferryman.clock import SystemClock
 from ferryman.control.app import Gate, create_app
 from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
+from ferryman.control.govern import Governor, Machines, authority_of
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
@@ -58,17 +59,23 @@ async def work(child: Child) -> None:
     admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     prices = Prices(settings, child.handover.rereads)
     store = Store(database(settings))
+    authority = authority_of(settings, store, clock, directory.counters, lambda: not bookkeeper.stands_by)
     bookkeeper = Bookkeeper(
         journal_directory(settings),
         store,
         clock,
         retention_days=settings.entries_retention_days,
         catalog=lambda: prices.catalog,
+        on_stored=authority.fold,
     )
     await _migrate(bookkeeper)
+    machines = Machines(store, clock, store.write.machine)
+    governor = Governor(authority, clock, on_sweep=machines.tell)
+    feed.on_wanted = governor.want
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
+    tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     reports = Spend(store.read, lambda: prices.catalog)
     app = create_app([*processes.routes(), *reports.routes()], clock)

@@ -67,6 +67,26 @@ class Amounts(NamedTuple):
     committed_nanousd: int
     granted_nanousd: int
 
+    @property
+    def held_nanousd(self) -> int:
+        """What is committed beside what is spent."""
+        return max(0, self.committed_nanousd - self.spent_nanousd)
+
+
+class Reached(NamedTuple):
+    """A window of a budget, as it stands.
+
+    Attributes:
+        start, end: in Unix seconds; `end` is `None` for never.
+        spent_nanousd: settled.
+        held_nanousd: by exchanges on their way.
+    """
+
+    start: int
+    end: int | None
+    spent_nanousd: int
+    held_nanousd: int
+
 
 def name_of(key: Key) -> str:
     """The name of a budget's row."""

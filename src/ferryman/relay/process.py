@@ -20,6 +20,7 @@ import structlog
 from ferryman.clock import SystemClock
 from ferryman.errors import JournalUnwritable, SettingsError
 from ferryman.ledger.writer import JournalWriter
+from ferryman.limits.table import CounterTable, TableUnusable
 from ferryman.model import Ids
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
@@ -86,6 +87,32 @@ def open_journal(child: Child) -> JournalWriter:
         return JournalWriter(journal_directory(child.handover.settings) / name, clock)
     except JournalUnwritable as error:
         raise SettingsError([f"data_dir: {error}"]) from error
+
+
+def claimed(child: Child, journal_name: str) -> tuple[CounterTable, int] | None:
+    """The table of counters and this worker's column in it; `None` if there is none for it.
+
+    Whoever has limits or a budget is refused then: nobody would see what this worker counts. That happens
+    when workers have died so often that the control plane is not done with their journals.
+
+    Args:
+        child: this process.
+        journal_name: of its journal, which is open already: the column is free again when that is stored.
+
+    Raises:
+        SettingsError: the table cannot be used.
+    """
+    path = RuntimeDirectory(Path(child.handover.directory)).counters
+    try:
+        table = CounterTable.open(path)
+        column = table.claim(journal_name)
+    except (OSError, TableUnusable) as error:
+        raise SettingsError([f"runtime_directory: the table of counters cannot be used: {error}."]) from error
+    if column is None:
+        log.error("no column for this worker", now="callers with limits or budgets are refused")
+        table.close()
+        return None
+    return table, column
 
 
 async def serve(child: Child, worker: Worker, feed_path: str) -> None:
