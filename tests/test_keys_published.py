@@ -138,7 +138,7 @@ def test_worker_keeps_its_keys_until_the_database_is_back(server: Server) -> Non
         with Control(store) as control:
             control.post("/key/generate")
             fresh = publish.Publisher(
-                store, control.feeds, control.publisher._limits, control.publisher._row_of
+                store, control.feeds, control.publisher._limits, control.publisher._rows
             )
             before = control.parts()
             server.stop()

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferryman.control.access.compile import unknown_scope
-from ferryman.control.access.counters import Rows
+from ferryman.control.access.compile import NO_ROW, unknown_scope
 from ferryman.control.access.durations import is_duration
 from ferryman.errors import SettingsError
 from ferryman.limits.spec import DEFAULTS, GATEWAY, Budget, Defaults, Scope
@@ -100,13 +99,15 @@ def test_limits_of_all_are_the_gateways_scope(tmp_path: Path) -> None:
 
 def test_unknown_end_users_and_sessions_get_a_scope_when_they_come_up() -> None:
     settings = Settings(max_end_user_budget="1", end_user_budget_duration="7d", max_session_budget="2")
-    limits, rows = gateway_limits(settings), Rows()
-    customer = unknown_scope("customer:c", limits, rows, "2026-11-22")
-    assert customer == Scope("customer:c", "end user `c`", budgets=[Budget(10**9, 0, "7d", "2026-11-22")])
-    session = unknown_scope("session:s", limits, rows, "2026-11-22")
-    assert session == Scope("session:s", "session `s`", budgets=[Budget(2 * 10**9, 1)])
-    assert unknown_scope("tag:t", limits, rows, "2026-11-22") is None
-    assert unknown_scope("session:s", gateway_limits(Settings()), rows, "2026-11-22") is None
+    limits = gateway_limits(settings)
+    customer = unknown_scope("customer:c", limits, "2026-11-22")
+    assert customer == Scope(
+        "customer:c", "end user `c`", budgets=[Budget(10**9, NO_ROW, "7d", "2026-11-22")]
+    )
+    session = unknown_scope("session:s", limits, "2026-11-22")
+    assert session == Scope("session:s", "session `s`", budgets=[Budget(2 * 10**9, NO_ROW)])
+    assert unknown_scope("tag:t", limits, "2026-11-22") is None
+    assert unknown_scope("session:s", gateway_limits(Settings()), "2026-11-22") is None
 
 
 def test_defaults_are_told_where_nothing_is_set(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_results_are_charged_to_the_creator(store: Store) -> None:
     assert (settled["status"], settled["hold_nanousd"], settled["cost_nanousd"]) == ("settled", 0, 30)
 
 
+def test_results_read_twice_before_the_creation_is_known_settle_once(store: Store) -> None:
+    store.write.insert_entries([read(2)])
+    store.write.insert_entries([read(3)])
+    assert settlements(store) == []
+    store.write.insert_entries([created()])
+    assert len(settlements(store)) == 1
+
+
 def test_results_read_twice_settle_once(store: Store) -> None:
     store.write.insert_entries([created(), read(2), read(3)])
     store.write.insert_entries([read(4)])

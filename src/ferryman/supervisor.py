@@ -20,6 +20,7 @@ import structlog
 
 from ferryman.clock import Clock, SystemClock
 from ferryman.errors import SettingsError, StartError
+from ferryman.limits.table import CounterTable
 from ferryman.process.child import HELD_BACK
 from ferryman.process.directory import RuntimeDirectory, directory_of
 from ferryman.process.messages import (
@@ -108,6 +109,7 @@ class Supervisor:
         try:
             self._directory = directory_of(self.settings, self._entrance.port)
             self._directory.claim()
+            self._make_counters(self._directory)
             self._tasks.spawn(self._watch(), "watch")
             for process in self._all:
                 self._tasks.spawn(self._keep(process), process.name)
@@ -122,6 +124,18 @@ class Supervisor:
                 self._directory.release()
         if self._failure is not None:
             raise self._failure
+
+    def _make_counters(self, directory: RuntimeDirectory) -> None:
+        """Make the table of counters, before there is anybody to open it.
+
+        Raises:
+            SettingsError: there is no room for it.
+        """
+        try:
+            CounterTable.create(directory.counters, self.settings.workers).close()
+        except OSError as error:
+            problem = f"no table of counters can be made there: {error.strerror or error}"
+            raise SettingsError([f"runtime_directory: {problem}."]) from error
 
     @property
     def _all(self) -> list[Process]:

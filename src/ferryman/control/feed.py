@@ -47,16 +47,17 @@ class FeedServer:
     """Tells every worker what it works with, and again what of it changes.
 
     Attributes:
+        on_wanted: hears of what calls wait for, and may not wait itself.
         version: of what was published last, 0 before: until then workers go on with what they hold.
         size_bytes: of all parts together.
         states: of the workers that are connected, by their numbers.
     """
 
-    def __init__(self, clock: Clock, *, on_wanted: Callable[[Wanted], None] = lambda _: None) -> None:
-        """Listen to nobody yet; `on_wanted` hears of what calls wait for, and may not wait itself."""
+    def __init__(self, clock: Clock) -> None:
+        """Listen to nobody yet."""
         self.version = 0
-        self._on_wanted = on_wanted
         self.size_bytes = 0
+        self.on_wanted: Callable[[Wanted], None] = lambda _: None
         self.states: dict[int, WorkerState] = {}
         self.all_gone = asyncio.Event()
         self.all_gone.set()
@@ -137,7 +138,7 @@ class FeedServer:
         try:
             while (message := await read_message(reader, WorkerState | Wanted)) is not None:  # type: ignore[arg-type]  # a union is a type to msgspec
                 if isinstance(message, Wanted):
-                    self._on_wanted(message)
+                    self.on_wanted(message)
                     continue
                 state = message
                 self.states[state.number] = state

@@ -68,6 +68,7 @@ class Bookkeeper:
         *,
         retention_days: int | None = None,
         catalog: Callable[[], Catalog] = load_catalog,
+        on_stored: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open nothing yet.
 
@@ -77,6 +78,8 @@ class Bookkeeper:
             clock: the time.
             retention_days: older entries are deleted, `None` keeps all.
             catalog: tells the prices in force, for exchanges that their worker did not live to price.
+            on_stored: is told of each journal of a dead worker, by its name, when all of it is in the store
+                and before it is removed. What it raises is raised; it is told again then.
         """
         self._root = root
         self._store = store
@@ -85,6 +88,7 @@ class Bookkeeper:
         self._retention_at = 0.0
         self._lock = -1
         self._catalog = catalog
+        self._on_stored = on_stored
         # Entries are read as rows, which saves a third of the time.
         self._shape = Shape(row_of, id_of, self._priced)
         self._tails: dict[str, Tail[Row]] = {}
@@ -215,12 +219,14 @@ class Bookkeeper:
     def _remove(self, directory: Path) -> None:
         """All of a dead worker's journal is in the store."""
         self._drop(directory.name)
+        self._on_stored(directory.name)
         self._store.sync()
         self._forget(directory.rename(directory.with_name(directory.name + STORED_SUFFIX)))
 
     def _forget(self, directory: Path) -> None:
         """Remove the checkpoint of a directory with `STORED_SUFFIX`, then the directory."""
         name = directory.name.removesuffix(STORED_SUFFIX)
+        self._store.spends.forget_journal(name)
         self._store.write.forget_checkpoint(name)
         self._known.pop(name, None)
         shutil.rmtree(directory)

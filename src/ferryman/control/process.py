@@ -8,19 +8,22 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from starlette.routing import BaseRoute
 
 from ferryman.clock import Clock, SystemClock
-from ferryman.control.access.counters import LedgerSpends, Rows
+from ferryman.control.access.counters import AuthorityRows, Spends
 from ferryman.control.access.desk import Desk
 from ferryman.control.access.openapi import documented
 from ferryman.control.access.publish import Publisher, keep_published
 from ferryman.control.app import Gate, create_app
+from ferryman.control.authority import Authority
 from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
+from ferryman.control.govern import Governor, Machines, authority_of
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
@@ -68,24 +71,21 @@ async def work(child: Child) -> None:
     admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     prices = Prices(settings, child.handover.rereads)
     store = Store(database(settings))
-    bookkeeper = Bookkeeper(
-        journal_directory(settings),
-        store,
-        clock,
-        retention_days=settings.entries_retention_days,
-        catalog=lambda: prices.catalog,
-    )
+    bookkeeper, authority = _accounting(settings, store, clock, prices, directory)
     await _migrate(bookkeeper)
     await _check_keys(store, settings)
+    limits = gateway_limits(settings)
+    publisher = Publisher(store, feed, limits, AuthorityRows(authority), lambda: {PRICES: prices.part})
+    governor = _governor(authority, publisher, store, clock)
+    feed.on_wanted = governor.want
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
+    tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
-    reports = Spend(store.read, lambda: prices.catalog)
-    limits = gateway_limits(settings)
-    publisher = Publisher(store, feed, limits, Rows(), lambda: {PRICES: prices.part})
-    desk = Desk(store, publisher, LedgerSpends(store, clock, limits.time_zone), clock, settings.master_key)
-    owners = Owners(store.owners.lookup)
+    reports, owners = Spend(store.read, lambda: prices.catalog), Owners(store.owners.lookup)
+    spends = Spends(authority, store, clock, limits.time_zone)
+    desk = Desk(store, publisher, spends, clock, settings.master_key)
     routes = [*processes.routes(), *reports.routes(), *owners.routes(), *desk.routes()]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
@@ -96,9 +96,7 @@ async def work(child: Child) -> None:
     watch.spawn(keep_published(publisher), "keys")
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)  # as a worker: what is read of journals holds no cycles, and is much
+    _tune_collector()
     child.ready()
     await child.stopping.wait()
     await _workers_gone(child, processes, feed)
@@ -106,11 +104,52 @@ async def work(child: Child) -> None:
     await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
-    reports.close()
-    owners.close()
-    desk.close()
+    for one in (reports, owners, desk):
+        one.close()
     await publisher.close()
     await feed.close()
+
+
+def _accounting(
+    settings: Settings, store: Store, clock: Clock, prices: Prices, directory: RuntimeDirectory
+) -> tuple[Bookkeeper, Authority]:
+    """What brings the journals into the store, and what keeps the budgets that workers spend.
+
+    Raises:
+        SettingsError: the table of counters cannot be used.
+    """
+    authority = authority_of(settings, store, clock, directory.counters, lambda: not bookkeeper.stands_by)
+    bookkeeper = Bookkeeper(
+        journal_directory(settings),
+        store,
+        clock,
+        retention_days=settings.entries_retention_days,
+        catalog=lambda: prices.catalog,
+        on_stored=authority.fold,
+    )
+    return bookkeeper, authority
+
+
+def _governor(authority: Authority, publisher: Publisher, store: Store, clock: Clock) -> Governor:
+    """What lets the authority work, and tells workers of end users and sessions that come up."""
+    loop = asyncio.get_running_loop()
+
+    def meet(scope_ids: list[str]) -> None:  # on the governor's thread
+        today = datetime.fromtimestamp(clock.now(), UTC).date().isoformat()
+        loop.call_soon_threadsafe(publisher.meet, scope_ids, today)
+
+    machines = Machines(store, clock, store.write.machine)
+    return Governor(authority, clock, on_scopes=meet, on_sweep=machines.tell)
+
+
+def _tune_collector() -> None:
+    """Leave what was made at start out of the collector's passes, and make them rarer, as in a worker.
+
+    What is read of journals holds no cycles, and is much.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _servers(

@@ -24,13 +24,14 @@ MODE = 0o700
 
 
 class RuntimeDirectory:
-    """Paths of the sockets. All are the control plane's.
+    """Paths of the sockets, all of which are the control plane's, and of what the processes share.
 
     Attributes:
         path: the directory.
         control: for this machine's operator, who needs no key: `ferryman status`.
         relayed: takes the requests that came to the workers.
         feed: where workers report and are told what changes.
+        counters: the file of the table that all processes count limits and budgets in.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +39,7 @@ class RuntimeDirectory:
         self.control = path / "control.sock"
         self.relayed = path / "relayed.sock"
         self.feed = path / "feed.sock"
+        self.counters = path / "counters"
         self._lock: int | None = None
 
     def __repr__(self) -> str:
@@ -74,7 +76,7 @@ class RuntimeDirectory:
         """Remove the directory, if `claim` has got it."""
         if self._lock is None:
             return
-        for path in (self.control, self.relayed, self.feed, self.path / "lock"):
+        for path in (self.control, self.relayed, self.feed, self.counters, self.path / "lock"):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody keeps a file of his own in it
             self.path.rmdir()

@@ -21,6 +21,9 @@ from ferryman.clock import SystemClock
 from ferryman.errors import JournalUnwritable, SettingsError
 from ferryman.ids import Ids
 from ferryman.ledger.writer import JournalWriter
+from ferryman.limits.admission import Admission
+from ferryman.limits.table import CounterTable, TableUnusable
+from ferryman.limits.windows import Calendar
 from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
@@ -66,6 +69,7 @@ async def work(child: Child) -> None:
                 record=(lambda _: None) if quiet else lines.write,
                 place=place,
                 control_socket=str(directory.relayed),
+                counters=counters_of(child, journal),
             )
             try:
                 await serve(child, worker, str(directory.feed))
@@ -87,6 +91,32 @@ def open_journal(child: Child) -> JournalWriter:
         return JournalWriter(journal_directory(child.handover.settings) / name, clock)
     except JournalUnwritable as error:
         raise SettingsError([f"data_dir: {error}"]) from error
+
+
+def counters_of(child: Child, journal: JournalWriter) -> Admission | None:
+    """Where this worker counts what its calls use up; `None` if there is no column for it.
+
+    Whoever has limits or a budget is refused then: nobody would see what this worker counts. That happens
+    when workers have died so often that the control plane is not done with their journals.
+
+    Args:
+        child: this process.
+        journal: its journal, which is open already: the column is free again when that is stored.
+
+    Raises:
+        SettingsError: the table cannot be used.
+    """
+    path = RuntimeDirectory(Path(child.handover.directory)).counters
+    try:
+        table = CounterTable.open(path)
+        column = table.claim(journal.directory.name)
+    except (OSError, TableUnusable) as error:
+        raise SettingsError([f"runtime_directory: the table of counters cannot be used: {error}."]) from error
+    if column is None:
+        log.error("no column for this worker", now="callers with limits or budgets are refused")
+        table.close()
+        return None
+    return Admission(table, column, Calendar(child.handover.settings.time_zone))
 
 
 async def serve(child: Child, worker: Worker, feed_path: str) -> None:

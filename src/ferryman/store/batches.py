@@ -11,7 +11,7 @@ Results may come before the creation does, from another worker's journal: they w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ferryman.ledger.records import encode
 from ferryman.model import SETTLEMENT, BatchResults, Ended, Entry
+from ferryman.store.counters import Charged, charge
 from ferryman.store.engine import Engines, translated
 from ferryman.store.rows import Row, microseconds, moment, row_of
 from ferryman.store.schema import metadata
@@ -52,12 +53,16 @@ batches = Table(
 )
 """One row for each batch that was created through Ferryman, or whose results were read through it."""
 
-_MORE = ("credential", "client_address", "agent_id", "parent_agent_id", "request_class", "agent_type")
+_MORE = (
+    *("credential", "client_address", "agent_id", "parent_agent_id", "request_class", "agent_type"),
+    *("user_id", "team_id"),
+)
 _NOTES = "spend_logs_metadata"
 
 _decode_results = msgspec.json.Decoder(BatchResults).decode
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 _decode_more = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_models = msgspec.json.Decoder(dict[str, int]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_notes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -120,34 +125,40 @@ class Batches:
         """
         change = update(batches).where(batches.c.id == batch_id, batches.c.status == OPEN)
         with translated(), self._engines.write.begin() as connection:
-            return connection.execute(change.values(status=LOST, hold_nanousd=0)).rowcount == 1
+            row = _row(connection, batch_id)
+            if row is None or connection.execute(change.values(status=LOST, hold_nanousd=0)).rowcount != 1:
+                return False
+            charge(connection, None, [_held(row, -1)])
+            return True
 
 
-def taken(connection: Connection, entries: Iterable[Entry]) -> list[Row]:
+def taken(connection: Connection, entries: Iterable[Entry], holds: list[Charged]) -> list[Row]:
     """Note what `entries` tell of batches; the rows of the settlements that follow from it.
 
     Args:
         connection: in the transaction in which these rows and those of `entries` are inserted.
         entries: of exchanges that tell of batches.
+        holds: gets what is to be charged beside them.
     """
     made: list[Row] = []
     ordered = sorted(entries, key=_batch_id)  # of two writers one waits for the other
     for entry in ordered:
         if entry.batch is not None:
-            made += _created(connection, entry)
+            made += _created(connection, entry, holds)
     for entry in ordered:
         if entry.settles is not None:
-            made += settled(connection, entry.settles, entry.started_at)
+            made += settled(connection, entry.settles, entry.started_at, holds)
     return made
 
 
-def settled(connection: Connection, results: BatchResults, at: datetime) -> list[Row]:
+def settled(connection: Connection, results: BatchResults, at: datetime, holds: list[Charged]) -> list[Row]:
     """The rows that settle a batch; none if that was done before, or some of the results are missing.
 
     Args:
         connection: in the transaction in which they are inserted.
         results: all of them.
         at: when they were read.
+        holds: gets what is to be charged beside them.
     """
     row = _row(connection, results.id)
     if row is None:
@@ -163,6 +174,8 @@ def settled(connection: Connection, results: BatchResults, at: datetime) -> list
         }
         _insert(connection, waiting)
         return []
+    if row["status"] == UNCLAIMED:
+        return []  # they wait already
     if row["requests"] is not None and results.lines < row["requests"]:
         return []  # its end was the end of a connection, say
     made = settlement(row, results)
@@ -180,6 +193,7 @@ def settled(connection: Connection, results: BatchResults, at: datetime) -> list
     )
     if connection.execute(change).rowcount != 1:
         return []
+    holds.append(_held(row, -1))
     return [row_of(encode(entry)) for entry in made]
 
 
@@ -227,7 +241,30 @@ def _batch_id(entry: Entry) -> str:
     return "" if batch is None else batch.id
 
 
-def _created(connection: Connection, entry: Entry) -> list[Row]:
+def _held(row: Mapping[str, Any], sign: int) -> Charged:
+    """The hold of a batch, which its creator is charged with until it is settled.
+
+    It is charged whole to each counter that one of its models belongs to.
+    """
+    more = _decode_more(row["more"] or "{}")
+    user_id, team_id = (_decode_text(more[name]) if name in more else None for name in ("user_id", "team_id"))
+    models = list(_decode_models(row["models"]))
+    return Charged(
+        row["created_at_microseconds"],
+        sign * row["hold_nanousd"],
+        models[0] if models else None,
+        row["principal"],
+        user_id,
+        team_id,
+        row["end_user"],
+        row["session_id"],
+        None if row["tags"] is None else tuple(_decode_tags(row["tags"])),
+        is_live=sign > 0,
+        more_models=tuple(models[1:]),
+    )
+
+
+def _created(connection: Connection, entry: Entry, holds: list[Charged]) -> list[Row]:
     batch = entry.batch
     assert batch is not None  # noqa: S101  # for the checker
     more = {name: value for name in (*_MORE, _NOTES) if (value := getattr(entry, name)) is not None}
@@ -247,21 +284,24 @@ def _created(connection: Connection, entry: Entry) -> list[Row]:
         "poll_at_microseconds": microseconds(entry.started_at),
     }
     if _insert(connection, {"id": batch.id, **values}):
+        holds.append(_held(values, 1))
         return []
     unclaimed = batches.c.id == batch.id, batches.c.status == UNCLAIMED
     if connection.execute(update(batches).where(*unclaimed).values(**values)).rowcount != 1:
         return []
+    holds.append(_held(values, 1))
     row = _row(connection, batch.id)
     if row is None or row["results"] is None:
         return []
-    return settled(connection, _decode_results(row["results"]), entry.started_at)
+    return settled(connection, _decode_results(row["results"]), entry.started_at, holds)
 
 
 def _insert(connection: Connection, values: dict[str, Any]) -> bool:
     """Make a row; whether there was none."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(batches).values(**values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # Its row tells: PostgreSQL's driver counts none for an insert.
+    return connection.execute(statement.returning(batches.c.id)).first() is not None
 
 
 def _row(connection: Connection, batch_id: str) -> dict[str, Any] | None:

@@ -15,11 +15,12 @@ import msgspec
 from sqlalchemy import Connection, Row, Table, and_, bindparam, func, select, update
 
 from ferryman.model import Cost, Entry
+from ferryman.store.counters import Charged, charge
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MILLISECOND, first_place
 from ferryman.store.read import Filter
 from ferryman.store.rollup import OTHER
-from ferryman.store.rows import cost_columns, entry_of
+from ferryman.store.rows import cost_columns, entry_of, microseconds
 from ferryman.store.schema import GROUP, entries, rollup_groups, rollups, tag_rollups
 from ferryman.store.walk import conditions
 
@@ -127,8 +128,10 @@ def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entr
     sums: dict[tuple[str, int], int] = {}
     tag_sums: dict[tuple[str, int], int] = {}
     numbers: dict[tuple[str, tuple[object, ...]], int] = {}
+    differences: list[Charged] = []
     for row, entry, cost in changed:
         delta = cost.nanousd - _nanousd(entry.cost)
+        differences.append(_difference(entry, delta))
         day = entry.started_at.date().isoformat()
         model, ended, status_class = entry.model or "", entry.ended.value, row.status_class
         who = (entry.principal or "", entry.end_user or "")
@@ -145,6 +148,22 @@ def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entr
     # In the order of the writer's: two that wait for each other's locks would do so for ever.
     for table, found in ((rollups, sums), (tag_rollups, tag_sums)):
         _add(connection, table, found)
+    charge(connection, None, differences)
+
+
+def _difference(entry: Entry, nanousd: int) -> Charged:
+    return Charged(
+        microseconds(entry.started_at),
+        nanousd,
+        entry.model,
+        entry.principal,
+        entry.user_id,
+        entry.team_id,
+        entry.end_user,
+        entry.session_id,
+        tuple(entry.tags) if entry.tags else None,
+        is_live=False,
+    )
 
 
 def _number(connection: Connection, table: Table, at: datetime, group: tuple[object, ...]) -> int:

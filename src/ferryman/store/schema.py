@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a database that is there needs none (and alembic is not loaded)."""
 
 VERSION_TABLE = "ferryman_version"

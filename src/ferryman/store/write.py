@@ -24,6 +24,7 @@ from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
 from ferryman.store import schema
 from ferryman.store.batches import settled, taken
+from ferryman.store.counters import Charged, Journal, charge, charged
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
@@ -55,7 +56,11 @@ class Checkpoint(NamedTuple):
 
 
 class Writer:
-    """Writes batches of entries. Safe to call from several threads, of which one at a time gets on."""
+    """Writes batches of entries. Safe to call from several threads, of which one at a time gets on.
+
+    Attributes:
+        machine: whose journals they come from, empty where there is only one.
+    """
 
     def __init__(self, engines: Engines, *, most_groups: int = MAX_GROUPS) -> None:
         """Write to the database of `engines`.
@@ -68,6 +73,7 @@ class Writer:
         self._database = sqlite() if engines.is_sqlite else postgres()
         self._lock = threading.Lock()
         self._groups = Groups(most_groups)
+        self.machine = ""
 
     def insert_entries(self, entries: Iterable[Entry], *checkpoints: Checkpoint) -> int:
         """`insert` for entries that are not rows yet."""
@@ -91,7 +97,7 @@ class Writer:
             with self._lock, translated():
                 try:
                     with self._engines.write.begin() as connection:
-                        inserted += self._write(connection, batch, () if following else checkpoints)
+                        inserted += self._write(connection, batch, checkpoints, is_last=not following)
                 except BaseException:
                     self._groups.forget()
                     raise
@@ -99,12 +105,16 @@ class Writer:
                 return inserted
             batch = following
 
-    def _write(self, connection: Connection, batch: list[Row], checkpoints: Sequence[Checkpoint]) -> int:
+    def _write(
+        self, connection: Connection, batch: list[Row], checkpoints: Sequence[Checkpoint], *, is_last: bool
+    ) -> int:
         entries = [row.entry for row in batch if row.entry is not None]
+        journal = Journal(checkpoints[0].worker_id, self.machine) if checkpoints else None
+        holds: list[Charged] = []
         if entries:
-            batch = batch + taken(connection, entries)
-        inserted = self._insert_new(connection, batch)
-        for checkpoint in checkpoints:
+            batch = batch + taken(connection, entries, holds)
+        inserted = self._insert_new(connection, batch, journal, holds)
+        for checkpoint in checkpoints if is_last else ():
             values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))
             connection.exec_driver_sql(self._database.checkpoint, values)
         return inserted
@@ -122,12 +132,16 @@ class Writer:
         with self._lock, translated():
             try:
                 with self._engines.write.begin() as connection:
-                    self._insert_new(connection, settled(connection, results, at))
+                    holds: list[Charged] = []
+                    made = settled(connection, results, at, holds)
+                    self._insert_new(connection, made, None, holds)
             except BaseException:
                 self._groups.forget()
                 raise
 
-    def _insert_new(self, connection: Connection, batch: list[Row]) -> int:
+    def _insert_new(
+        self, connection: Connection, batch: list[Row], journal: Journal | None, holds: list[Charged]
+    ) -> int:
         """Insert what is new, with its sums; how many that were."""
         database = self._database
         rows = dict(zip(map(id_of, batch), batch, strict=True))
@@ -140,6 +154,7 @@ class Writer:
                 tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
+        charge(connection, journal, [*map(charged, new), *holds])
         return len(new)
 
     def _insert(self, connection: Connection, rows: list[Row]) -> list[Row]:

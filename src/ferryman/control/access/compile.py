@@ -18,7 +18,10 @@ from ferryman.store.access_rows import Budget as BudgetRecord
 from ferryman.store.access_rows import Customer, Key, Record, Tag, Team, Terms, User, Window
 
 RowOf = Callable[[str], int]
-"""The number of a row in the table of counters, by its name, such as `key:abc|budget|30d|`."""
+"""The row of a limit in the table of counters, by its name, such as `key:abc|requests||`."""
+
+NO_ROW = -1
+"""Of a budget that has not been given its row yet."""
 
 EVERY_KEYS_ROUTES = frozenset({"llm_api_routes", "anthropic_routes"})
 ALL_MODELS = frozenset({"all-proxy-models", "*"})
@@ -83,16 +86,15 @@ def keys_part(rows: KeyRows, share: str) -> bytes | None:
     return _encode(specs)
 
 
-def scopes_part(rows: ScopeRows, gateway: Scope | None, row_of: RowOf, hold: str) -> bytes | None:
-    """A part with scopes; `None` if it has none.
+def scopes_in(rows: ScopeRows, row_of: RowOf, hold: str) -> list[Scope]:
+    """The scopes of a part; their budgets have no rows yet.
 
     Args:
         rows: what there is.
-        gateway: the scope of all exchanges, in the part that it belongs to.
         row_of: numbers of rows.
         hold: of budgets that say nothing of it.
     """
-    scopes = [] if gateway is None else [gateway]
+    scopes = []
     for record in rows.records:
         blocked = record.blocked and not isinstance(record, Key | User | Team)  # those are blocked in keys
         if not (has_terms(record) or blocked):
@@ -104,10 +106,15 @@ def scopes_part(rows: ScopeRows, gateway: Scope | None, row_of: RowOf, hold: str
                 id=scope,
                 shown=shown_name(record),
                 limits=limits_of(scope, terms, row_of),
-                budgets=budgets_of(scope, terms, anchor_of(record), row_of, hold),
+                budgets=budgets_of(terms, anchor_of(record), hold),
                 blocked=blocked,
             )
         )
+    return scopes
+
+
+def scopes_part(scopes: list[Scope]) -> bytes | None:
+    """A part with these scopes; `None` if there are none."""
     return _encode(scopes) if scopes else None
 
 
@@ -126,7 +133,7 @@ def gateway_scope(limits: GatewayLimits, row_of: RowOf) -> Scope | None:
         ]
     if not budgets and not found:
         return None
-    made = [_budget(GATEWAY, window, model, row_of, limits.hold, "1970-01-01") for model, window in budgets]
+    made = [_budget(window, model, limits.hold, "1970-01-01") for model, window in budgets]
     return Scope(id=GATEWAY, shown="the gateway", limits=found, budgets=made)
 
 
@@ -136,13 +143,12 @@ def defaults_part(limits: GatewayLimits) -> bytes:
     return _encode(Defaults(time_zone=limits.time_zone, customers=customers, sessions=sessions))
 
 
-def unknown_scope(scope: str, limits: GatewayLimits, row_of: RowOf, today: str) -> Scope | None:
+def unknown_scope(scope: str, limits: GatewayLimits, today: str) -> Scope | None:
     """The scope of an end user or a session that is not known one by one; `None` if it has no budget.
 
     Args:
         scope: its id: `customer:` or `session:` and a name.
         limits: of the settings.
-        row_of: numbers of rows.
         today: a day, from which windows of so many days are counted.
     """
     kind, _, name = scope.partition(":")
@@ -152,7 +158,7 @@ def unknown_scope(scope: str, limits: GatewayLimits, row_of: RowOf, today: str) 
         window, word = Window(limits.max_session_nanousd, ""), "session"
     else:
         return None
-    budget = _budget(scope, window, "", row_of, limits.hold, today)
+    budget = _budget(window, "", limits.hold, today)
     return Scope(id=scope, shown=f"{word} `{name}`", budgets=[budget])
 
 
@@ -187,7 +193,7 @@ def limits_of(scope: str, terms: Terms, row_of: RowOf) -> list[Limit]:
     return found
 
 
-def budgets_of(scope: str, terms: Terms, anchor: str, row_of: RowOf, hold: str) -> list[Budget]:
+def budgets_of(terms: Terms, anchor: str, hold: str) -> list[Budget]:
     """The budgets in `terms`: one a window and model, the least where two are the same."""
     hold = terms.budget_hold or hold
     caps: dict[tuple[str, str], tuple[int | None, int | None]] = {}
@@ -201,7 +207,7 @@ def budgets_of(scope: str, terms: Terms, anchor: str, row_of: RowOf, hold: str) 
     return [
         Budget(
             cap_nanousd=cap,
-            row=row_of(f"{scope}|budget|{window}|{model}"),
+            row=NO_ROW,
             window=window,
             anchor=anchor if window else "",
             model=model,
@@ -257,10 +263,10 @@ def _limit(scope: str, what: str, amount: int, model: str, row_of: RowOf) -> Lim
     return Limit(what=what, amount=amount, row=row_of(f"{scope}|{what}||{model}"), model=model)
 
 
-def _budget(scope: str, window: Window, model: str, row_of: RowOf, hold: str, anchor: str) -> Budget:
+def _budget(window: Window, model: str, hold: str, anchor: str) -> Budget:
     return Budget(
         cap_nanousd=window.nanousd,
-        row=row_of(f"{scope}|budget|{window.duration}|{model}"),
+        row=NO_ROW,
         window=window.duration,
         anchor=anchor if window.duration else "",
         model=model,

@@ -1,14 +1,18 @@
-"""What was spent, and the rows of the table of counters, until the authority of budgets has them.
-
-Sums of the ledger by day: enough to show, not to enforce.
-"""
+"""The rows of the table of counters, and what was spent: what budgets count, else what the ledger tells."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from ferryman.clock import Clock
+from ferryman.control.authority import Authority
+from ferryman.control.rows import Capped
+from ferryman.limits.spec import Scope
 from ferryman.limits.windows import span
 from ferryman.store.read import Dimension
 from ferryman.store.store import Store
@@ -16,8 +20,21 @@ from ferryman.store.store import Store
 _FIRST, _LAST = date(1970, 1, 1), date(9999, 12, 31)
 
 
+class Counted(Protocol):
+    """Whoever hands out the rows of the table of counters."""
+
+    def row_of(self, name: str) -> int:
+        """The row of a limit."""
+
+    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
+        """`scopes` with a row for each of their budgets, which is counted from now on."""
+
+    def drop(self, scope_ids: Iterable[str]) -> None:
+        """These scopes have no budgets any more."""
+
+
 class Rows:
-    """Numbers of rows by their names, in the order in which they were first asked for."""
+    """Rows without a table, by their names, in the order in which they were first asked for."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -25,9 +42,53 @@ class Rows:
     def __repr__(self) -> str:
         return f"<Rows {len(self._numbers)}>"
 
-    def __call__(self, name: str) -> int:
+    def row_of(self, name: str) -> int:
         """The number of the row `name`."""
         return self._numbers.setdefault(name, len(self._numbers))
+
+    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
+        """See `Counted`."""
+        return [
+            _with_rows(one, [self.row_of(f"{one.id}|{b.window}|{b.model}") for b in one.budgets])
+            for one in scopes
+        ]
+
+    def drop(self, scope_ids: Iterable[str]) -> None:
+        """Nothing counts them."""
+
+
+class AuthorityRows:
+    """The rows that an authority hands out."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    def __repr__(self) -> str:
+        return f"<AuthorityRows of {self._authority!r}>"
+
+    def row_of(self, name: str) -> int:
+        """See `Authority.row_of`."""
+        return self._authority.row_of(name)
+
+    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
+        """See `Counted` and `Authority.set_scopes`."""
+        wanted = {
+            one.id: [Capped(b.window, b.anchor, b.model, b.cap_nanousd) for b in one.budgets]
+            for one in scopes
+        }
+        handles = self._authority.set_scopes(wanted)
+        return [_with_rows(one, handles[one.id]) for one in scopes]
+
+    def drop(self, scope_ids: Iterable[str]) -> None:
+        """See `Authority.drop_scopes`."""
+        self._authority.drop_scopes(scope_ids)
+
+
+def _with_rows(scope: Scope, rows: Sequence[int]) -> Scope:
+    budgets = [
+        msgspec.structs.replace(budget, row=row) for budget, row in zip(scope.budgets, rows, strict=True)
+    ]
+    return msgspec.structs.replace(scope, budgets=budgets)
 
 
 class LedgerSpends:
@@ -60,3 +121,36 @@ class LedgerSpends:
     def resets_at(self, window: str, anchor: str) -> float | None:
         """Unix time at which the window ends that runs now."""
         return span(window, anchor, self._zone, self._clock.now()).end
+
+    def counts(self, scope_id: str, window: str, model: str = "") -> bool:
+        """Nothing is counted beside the ledger."""
+        return False
+
+    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+        """The ledger stays as it is."""
+
+
+class Spends(LedgerSpends):
+    """What budgets have counted, which is what calls are let through by; else the ledger's sums."""
+
+    def __init__(self, authority: Authority, store: Store, clock: Clock, time_zone: str) -> None:
+        """Read from both; `time_zone` is an IANA name."""
+        super().__init__(store, clock, time_zone)
+        self._authority = authority
+
+    def __repr__(self) -> str:
+        return f"<Spends of {self._authority!r}>"
+
+    def spent(self, scope_id: str, window: str, model: str = "") -> int:
+        """Nano-dollars in the window that runs, if a budget counts it; else ever."""
+        if self._authority.counts(scope_id, window, model):
+            return self._authority.spent(scope_id, window, model)
+        return super().spent(scope_id, window, model)
+
+    def counts(self, scope_id: str, window: str, model: str = "") -> bool:
+        """Whether a budget counts it."""
+        return self._authority.counts(scope_id, window, model)
+
+    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+        """See `Authority.reset`."""
+        self._authority.reset(scope_id, window, "", to_nanousd)

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw
 from ferryman.control.access import asked as asks
 from ferryman.control.access.durations import end_of
 from ferryman.control.access.finding import budget_of, caller_key, checked_key, checked_links
-from ferryman.control.access.operation import Context, Operation, Told, changing
+from ferryman.control.access.operation import Context, Operation, Spends, Told, changing
 from ferryman.control.access.reading import from_body, refused
 from ferryman.control.access.shown import (
     generated,
@@ -21,6 +21,7 @@ from ferryman.control.access.shown import (
     resets_at,
     spend_fields,
     spent_of,
+    window_of,
 )
 from ferryman.control.access.terms import amount, dollars_or_none, record_in
 from ferryman.control.spend_row import dollars_of
@@ -200,17 +201,25 @@ def reset_spend(change: Change, context: Context, asked: asks.ResetSpend) -> Tol
     if to_nanousd > before:
         most = f"dollars, at most the `{dollars_of(before)}` that it has spent"
         raise refused("reset_to", str(asked.reset_to), most)
-    adjustment = key_adjustment(key, context.spends, budget) + to_nanousd - before
+    scope, window = f"key:{key.id}", window_of(key, budget)
+    is_counted = context.spends.counts(scope, window)
+    adjustment = 0 if is_counted else key_adjustment(key, context.spends, budget) + to_nanousd - before
     ends_at = resets_at(key, context.spends, budget)
     after = change.replace(
         KEYS, key, "reset_spend", adjustment_nanousd=adjustment, adjustment_ends_at=ends_at
     )
-    return lambda spends: {
-        "key_hash": key.id,
-        "previous_spend": dollars_of(before),
-        "max_budget": dollars_or_none(after.max_budget_nanousd),
-        **spend_fields("key", after, spends, budget),
-    }
+
+    def told(spends: Spends) -> dict[str, Any]:
+        if is_counted:
+            spends.reset(scope, window, to_nanousd)
+        return {
+            "key_hash": key.id,
+            "previous_spend": dollars_of(before),
+            "max_budget": dollars_or_none(after.max_budget_nanousd),
+            **spend_fields("key", after, spends, budget),
+        }
+
+    return told
 
 
 def _blocked(change: Change, named: str, action: str, *, blocked: bool) -> Told:

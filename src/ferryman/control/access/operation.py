@@ -21,6 +21,12 @@ class Spends(Protocol):
     def resets_at(self, window: str, anchor: str) -> float | None:
         """Unix time at which the window ends that runs now, `None` for never, or where that is not known."""
 
+    def counts(self, scope_id: str, window: str, model: str = "") -> bool:
+        """Whether a budget counts that."""
+
+    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+        """Let the window that runs count as having spent so much. Not within a change of the database."""
+
 
 class Context(NamedTuple):
     """In what a request is answered.

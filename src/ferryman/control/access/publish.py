@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 
 from ferryman.control.access.compile import (
-    RowOf,
     defaults_part,
     gateway_scope,
     keys_part,
+    scopes_in,
     scopes_part,
+    unknown_scope,
 )
+from ferryman.control.access.counters import Counted
 from ferryman.control.feed import FeedServer
 from ferryman.errors import StoreError
-from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, part_of_scope
+from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, Scope, part_of_scope
 from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from ferryman.settings_limits import GatewayLimits
 from ferryman.store.access import Change, number_of
@@ -41,6 +43,10 @@ POLL_SECONDS = 0.005
 FULL = 0.9
 """Of the largest snapshot: the rest is for keys that get more limits."""
 
+MAX_UNKNOWN = 10_000
+"""End users and sessions that are held to a budget without being known; of those that come beyond them the
+first are forgotten, and asked for again when they come back: what they have spent is in the ledger."""
+
 PARTS = 256
 BATCH = 32
 """Parts that are read with one question: an eighth of all keys, which bounds what is in memory at once."""
@@ -60,7 +66,7 @@ class Publisher:
         store: Store,
         feed: FeedServer,
         limits: GatewayLimits,
-        row_of: RowOf,
+        rows: Counted,
         others: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
         """Tell nothing yet.
@@ -69,14 +75,16 @@ class Publisher:
             store: has them.
             feed: goes to the workers.
             limits: of the settings.
-            row_of: numbers of rows in the table of counters.
+            rows: hands out those of the table of counters.
             others: parts that are told with ours the first time, when workers are told all that there is.
         """
         self.revision: int | None = None
         self._store = store
         self._feed = feed
         self._limits = limits
-        self._row_of = row_of
+        self._rows = rows
+        self._placed: dict[str, set[str]] = {}
+        self._unknown: dict[str, Scope] = {}
         self._others = others
         self._tasks = TaskOwner("access")
         self._lock = asyncio.Lock()  # one at a time: of two the later has read what is newer
@@ -191,11 +199,53 @@ class Publisher:
             made[f"{KEYS}{number:02x}"] = keys_part(held, self._limits.share)
         for number, rows in scopes.items():
             name = f"{SCOPES}{number:02x}"
-            gateway = None
-            if name == part_of_scope(GATEWAY):
-                gateway = gateway_scope(self._limits, self._row_of)
-            made[name] = scopes_part(rows, gateway, self._row_of, self._limits.hold)
+            made[name] = scopes_part(self._with_rows(name, scopes_in(rows, self._row_of, self._limits.hold)))
         return made
+
+    def _row_of(self, name: str) -> int:
+        return self._rows.row_of(name)
+
+    def _with_rows(self, name: str, scopes: list[Scope]) -> list[Scope]:
+        """The scopes of a part and those beside them that are not in the database, with rows for all."""
+        known = {scope.id for scope in scopes}
+        if name == part_of_scope(GATEWAY) and (gateway := gateway_scope(self._limits, self._row_of)):
+            scopes.append(gateway)
+        for scope_id, scope in list(self._unknown.items()):
+            if scope_id in known:
+                self._unknown.pop(scope_id, None)  # it has become known
+            elif part_of_scope(scope_id) == name:
+                scopes.append(scope)
+        capped = {scope.id for scope in scopes if scope.budgets}
+        self._rows.drop(self._placed.get(name, set()) - capped)
+        placed = {scope.id: scope for scope in self._rows.placed([s for s in scopes if s.budgets])}
+        self._placed[name] = capped
+        return [placed.get(scope.id, scope) for scope in scopes]
+
+    def meet(self, scope_ids: Iterable[str], today: str) -> None:
+        """Tell workers of end users and sessions that have come up, and forget those that came first.
+
+        Args:
+            scope_ids: as workers ask for them; others than such are passed over.
+            today: the day from which windows of so many days are counted.
+        """
+        parts = set()
+        for scope_id in scope_ids:
+            scope = self._unknown.pop(scope_id, None) or unknown_scope(scope_id, self._limits, today)
+            if scope is not None:
+                self._unknown[scope_id] = scope
+                parts.add(part_of_scope(scope_id))
+        while len(self._unknown) > MAX_UNKNOWN:
+            oldest = next(iter(self._unknown))
+            del self._unknown[oldest]
+            parts.add(part_of_scope(oldest))
+        if parts and self.revision is not None:
+            self._tasks.spawn(self._tell_of(parts), "met")
+
+    async def _tell_of(self, parts: Iterable[str]) -> None:
+        try:
+            await self.tell(parts)
+        except (StoreError, ValueError) as error:
+            log.error("end users and sessions not told", reason=str(error))  # noqa: TRY400  # its words say it all
 
 
 async def keep_published(publisher: Publisher) -> None:
