@@ -299,3 +299,12 @@ def test_without_a_key_of_the_servers_the_virtual_key_stands_in_a_header_of_ours
     assert (status, kind) == (401, "authentication_error")
     assert "x-ferryman-key" in message
     assert not upstream.requests
+
+
+def test_readiness_waits_for_the_keys(line: Bench) -> None:
+    gateway, _ = line.pair(master_key=MASTER)
+    request = b"GET /health/readiness HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = ask(gateway, request)
+    assert (answer.status, json.loads(answer.body)["status"]) == (503, "keys not known yet")
+    gateway.tell()
+    assert ask(gateway, request).status == 200

@@ -331,8 +331,7 @@ class Exchange(Flow):
     def _answer_own(self, found: Route) -> None:
         self.line.leave(self)
         self.settled = True  # health checks and the like are no exchanges: no record
-        draining, refusing = self.line.draining, self.line.recorder.refusing
-        status, headers, body = own_answer(found.path, draining=draining, refusing=refusing)
+        status, headers, body = own_answer(found.path, self.line.state)
         self._answer(status, own_fields(headers, self.id), body)
 
     def _answer(self, status: int, fields: bytes, body: bytes) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
     from ferryman.relay.gate import Gate
 
+KEYS_NOT_KNOWN = "keys not known yet"
+
 log = structlog.get_logger("ferryman.relay")
 
 
@@ -94,6 +96,15 @@ class Line:
     def pools(self) -> list[Pool]:
         """All connections of this worker's own making."""
         return [self.pool] if self.control is None else [self.pool, self.control.pool]
+
+    @property
+    def state(self) -> str:
+        """`ready`, or why requests are turned away."""
+        if self.draining:
+            return "draining"
+        if self.recorder.refusing:
+            return "ledger not writable"
+        return "ready" if self.check is None or self.check.ring.known else KEYS_NOT_KNOWN
 
     def beside(self, pool: Pool, face: UpstreamFace, limits: LineLimits) -> Line:
         """A line to another target, which judges callers itself.

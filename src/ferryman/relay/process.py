@@ -31,6 +31,7 @@ from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import PRICES, WorkerState
 from ferryman.relay.feed import Feed
 from ferryman.relay.keyring import keyring_part
+from ferryman.relay.line import KEYS_NOT_KNOWN
 from ferryman.relay.listen import Place
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
@@ -39,6 +40,10 @@ from ferryman.telemetry.log import LineLog, json_line, text_line
 from ferryman.telemetry.writer import BackgroundWriter
 
 log = structlog.get_logger("ferryman.worker")
+
+KEYS_SECONDS = 5.0
+"""How long a worker waits with listening for the keys. With the database away none come; then it listens, says
+so in its readiness, and turns callers away until they do."""
 
 _M_TRIM_THRESHOLD = -1  # mallopt(3)
 _M_MMAP_THRESHOLD = -3
@@ -130,12 +135,13 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
     if worker.line.gate is not None:
         worker.line.gate.wants = feed.ask
     grace_seconds = 0.0
+    feed.start()
+    await keys_told(child, worker)
     await worker.start()
     try:
         child.on_hangup(worker.reload)
         tune_allocator()
         tune_collector()
-        feed.start()
         child.ready()
         await child.stopping.wait()
         grace_seconds = child.grace_seconds
@@ -143,6 +149,14 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
     finally:  # whatever happens, what runs has its record before the journal is closed
         await worker.stop(grace_seconds)
         await feed.close()
+
+
+async def keys_told(child: Child, worker: Worker) -> None:
+    """Wait a little for the virtual keys, if there are to be any: nobody should be turned away meanwhile."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + KEYS_SECONDS
+    while worker.line.state == KEYS_NOT_KNOWN and loop.time() < deadline and not child.stopping.is_set():  # noqa: ASYNC110  # once, at the start
+        await asyncio.sleep(0.01)
 
 
 def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:

@@ -70,17 +70,15 @@ def error_event(error: RelayError, request_id: str) -> bytes:
     return b"event: error\ndata: %b\n\n" % error_body(error, request_id)
 
 
-def own_answer(path: str, *, draining: bool, refusing: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def own_answer(path: str, state: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body for one of our own paths.
 
     Args:
         path: which.
-        draining: the worker is being stopped.
-        refusing: it turns requests away, because it cannot write them down.
+        state: of the line; see `Line.state`.
     """
     status = 200
     if path == "/health/readiness":
-        state = "draining" if draining else "ledger not writable" if refusing else "ready"
         status = 200 if state == "ready" else 503
         body = {"status": state, "version": __version__}
     elif path.startswith("/health"):
