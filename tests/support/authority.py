@@ -10,10 +10,10 @@ from typing import Any
 
 from ferryman.control.authority import Authority, Place
 from ferryman.control.rows import Capped
+from ferryman.control.shared_table import SharedTable
 from ferryman.ledger.files import segment_path
 from ferryman.limits.admission import Gate
 from ferryman.limits.spec import Budget
-from ferryman.limits.table import CounterTable
 from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from tests.support.counters import START, from_journal, spending
@@ -95,7 +95,7 @@ class Machine:
         self.store.migrate()
         self.id = f"m{seed}" if self.store.spends.are_shared else ""
         self.store.write.machine = self.id
-        self.table = CounterTable.create(self.path, 2)
+        self.table = SharedTable.create(self.path, 2)
         self.begin()
 
     def begin(self) -> None:

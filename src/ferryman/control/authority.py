@@ -27,10 +27,10 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.control.columns import dead_columns, is_unread
 from ferryman.control.rows import Capped, Reached, Row, amounts, name_of, show
+from ferryman.control.shared_table import SharedTable
 from ferryman.control.sharing import holds_in, imbalance, wishes
 from ferryman.limits.heads import lower_granted, zero_gauges
 from ferryman.limits.layout import EPOCH
-from ferryman.limits.table import CounterTable
 from ferryman.limits.windows import Calendar
 from ferryman.store.counters import Key
 from ferryman.store.definitions import Definition
@@ -67,7 +67,7 @@ class Authority:
 
     def __init__(
         self,
-        table: CounterTable,
+        table: SharedTable,
         spends: Spends,
         clock: Clock,
         place: Place,
@@ -288,6 +288,8 @@ class Authority:
             wanted = {row.key: needs[handle] for handle, row in found.items()}
             starts = self._starts(rows)
             holds = holds_in(self._table, rows, wanted, starts)
+            for row in rows.values():
+                row.quiet_since = self._clock.monotonic()  # who asks is about to spend
             self._refresh(rows)
             if self._machine:
                 asks = wishes(self._table, rows, holds, starts)
