@@ -41,6 +41,9 @@ log = structlog.get_logger("ferryman.budgets")
 SWEEP_ROWS = 500
 """Rows that are compared with the database at once: some milliseconds."""
 
+BALANCE_ROWS = 50
+"""Of these, rows whose allowance is changed: each is a statement or two, and calls wait meanwhile."""
+
 SETTLE_SECONDS = 0.001
 """Between the two steps of lowering a base; a worker reads a head in a microsecond."""
 
@@ -380,6 +383,7 @@ class Authority:
         """Give back what is idle, and account for what was spent beyond the allowance."""
         starts = self._starts(rows)
         over, idle = imbalance(self._table, rows, starts, self._clock.monotonic())
+        over, idle = over[:BALANCE_ROWS], idle[:BALANCE_ROWS]
         if over:
             self._spends.grant(self._machine, over)
             self._refresh([ask.key for ask in over])
