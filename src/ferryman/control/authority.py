@@ -27,10 +27,10 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.control.columns import dead_columns, is_unread
 from ferryman.control.rows import Capped, Reached, Row, amounts, name_of, show
+from ferryman.control.shared_table import SharedTable
 from ferryman.control.sharing import holds_in, imbalance, wishes
 from ferryman.limits.heads import lower_granted, zero_gauges
 from ferryman.limits.layout import EPOCH
-from ferryman.limits.table import CounterTable
 from ferryman.limits.windows import Calendar
 from ferryman.store.counters import Key
 from ferryman.store.definitions import Definition
@@ -41,11 +41,14 @@ log = structlog.get_logger("ferryman.budgets")
 SWEEP_ROWS = 500
 """Rows that are compared with the database at once: some milliseconds."""
 
+BALANCE_ROWS = 50
+"""Of these, rows whose allowance is changed: each is a statement or two, and calls wait meanwhile."""
+
 SETTLE_SECONDS = 0.001
 """Between the two steps of lowering a base; a worker reads a head in a microsecond."""
 
-UNKNOWN_SECONDS = 1.5
-"""By then every worker has heard of a budget."""
+UNKNOWN_SECONDS = 0.9
+"""By then every worker has heard of a budget; what begins earlier is counted by the ledger alone."""
 
 
 class Place(NamedTuple):
@@ -67,7 +70,7 @@ class Authority:
 
     def __init__(
         self,
-        table: CounterTable,
+        table: SharedTable,
         spends: Spends,
         clock: Clock,
         place: Place,
@@ -117,14 +120,23 @@ class Authority:
         with self._lock:
             self._table.free_row(name)
 
+    def since(self, scopes: Iterable[str]) -> dict[Key, float]:
+        """From when on workers are to count what comes to these scopes' budgets; see `Budget.since_seconds`.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        return self._spends.since(scopes)
+
     def set_scopes(
-        self, scopes: Mapping[str, Sequence[Capped]], *, are_new: bool = False
+        self, scopes: Mapping[str, Sequence[Capped]], *, are_new: bool = False, are_met: bool = False
     ) -> dict[str, list[int]]:
         """These scopes have these budgets, and no others; the handles of their rows, in the same order.
 
         Args:
             scopes: by id.
             are_new: there is nothing of them in the ledger, and no worker has let anything through for them.
+            are_met: no worker lets anything through for them until it knows of them.
 
         Raises:
             StoreUnavailable: the database is away; nothing is changed.
@@ -136,7 +148,7 @@ class Authority:
             (scope, one.duration, one.model): one for scope, budgets in scopes.items() for one in budgets
         }
         # Where there are no workers, none has let anything through without knowing of it.
-        known_at = 0.0 if are_new or not self._table.columns() else now + UNKNOWN_SECONDS
+        known_at = 0.0 if are_new or are_met or not self._table.columns() else now + UNKNOWN_SECONDS
         definitions = [
             Definition(*key, one.anchor, self._zone, known_at, are_new) for key, one in wanted.items()
         ]
@@ -292,6 +304,8 @@ class Authority:
             wanted = {row.key: needs[handle] for handle, row in found.items()}
             starts = self._starts(rows)
             holds = holds_in(self._table, rows, wanted, starts)
+            for row in rows.values():
+                row.quiet_since = self._clock.monotonic()  # who asks is about to spend
             self._refresh(rows)
             if self._machine:
                 asks = wishes(self._table, rows, holds, starts)
@@ -382,6 +396,7 @@ class Authority:
         """Give back what is idle, and account for what was spent beyond the allowance."""
         starts = self._starts(rows)
         over, idle = imbalance(self._table, rows, starts, self._clock.monotonic())
+        over, idle = over[:BALANCE_ROWS], idle[:BALANCE_ROWS]
         if over:
             self._spends.grant(self._machine, over)
             self._refresh([ask.key for ask in over])

@@ -14,8 +14,9 @@ import structlog
 from ferryman.clock import Clock
 from ferryman.control.authority import Authority, Place
 from ferryman.control.machine import machine_id
+from ferryman.control.shared_table import SharedTable
 from ferryman.errors import FerrymanError, SettingsError, StoreUnavailable
-from ferryman.limits.table import CounterTable, TableUnusable
+from ferryman.limits.table import TableUnusable
 from ferryman.process.messages import Wanted
 from ferryman.settings import Settings
 from ferryman.settings_store import journal_directory
@@ -73,7 +74,7 @@ def authority_of(
     if store.spends.are_shared and settings.data_dir is not None:
         machine = store.write.machine = machine_id(Path(settings.data_dir))
     try:
-        table = CounterTable.open(path)
+        table = SharedTable.open(path)
     except (OSError, TableUnusable) as error:
         raise SettingsError([f"runtime_directory: the table of counters cannot be used: {error}."]) from error
     place = Place(journal_directory(settings), settings.time_zone, machine)

@@ -50,6 +50,8 @@ class Budget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         model: it counts what asks for this model; `*` stands for anything, and empty is any model.
         soft_nanousd: above it is warned, `None` for nowhere.
         hold: `ceiling` or `expected`.
+        since_seconds: Unix time; what began before is not counted by workers, since not all of them knew of
+            the budget: the ledger's entry counts.
     """
 
     cap_nanousd: int | None
@@ -59,6 +61,7 @@ class Budget(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     model: str = ALL_MODELS
     soft_nanousd: int | None = None
     hold: str = "expected"
+    since_seconds: float = 0.0
 
 
 class Scope(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ferryman.errors import BudgetReached, RateLimited
 from ferryman.limits.spec import Budget, Limit, Scope
-from ferryman.limits.verdict import Counted, Refused
+from ferryman.limits.verdict import Refused
 from ferryman.limits.windows import period
 
 WARNING_SHARES = (95, 75)
@@ -36,10 +36,14 @@ _UNITS = {
 }
 
 
-def below_cap(counted: Counted) -> bytes:
-    """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used."""
-    cap = counted.budget.cap_nanousd or 1
-    return _below(min(99, max(0, counted.committed_nanousd * 100 // cap)), counted.span.end)
+def below_cap(used: float, end: int | None) -> bytes:
+    """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used.
+
+    Args:
+        used: share of the budget that is spent, or held by other calls.
+        end: of the window, Unix time in seconds; `None` for never.
+    """
+    return _below(min(99, max(0, int(used * 100))), end)
 
 
 @lru_cache(KEPT_LINES)

@@ -12,7 +12,7 @@ from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
 from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
-from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
+from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
 from ferryman.pricing.catalog import load_catalog
@@ -49,11 +49,11 @@ class Hold(NamedTuple):
 
     Attributes:
         taken: to be settled once.
-        ceiling_nanousd: the most that it can cost, 0 where that is not known.
+        demand: what it wanted.
     """
 
     taken: Taken
-    ceiling_nanousd: int
+    demand: Demand
 
 
 class Gate:
@@ -135,16 +135,19 @@ class Gate:
         if rules.limits or rules.budgets:
             if self._counters is None:
                 raise caps.budget_unknown(0.0)
-            demand = self._demand(exchange, text, rules.budgets)
+            budgets = rules.budgets
+            if rules.since_seconds > exchange.started_at:
+                budgets = [one for one in budgets if one.since_seconds <= exchange.started_at]
+            demand = self._demand(exchange, text, budgets)
             now = self._clock.now()
-            found = self._counters.admit(rules.limits, rules.budgets, demand, now)
+            found = self._counters.admit(rules.limits, budgets, demand, now)
             if isinstance(found, NotReady):
                 return self._wait(
                     exchange, text, [], {need.row: need.granted_nanousd for need in found.needs}
                 )
             if isinstance(found, Refused):
                 raise _refusal(rules, found, now)
-            exchange.hold = Hold(found, demand.ceiling_nanousd)
+            exchange.hold = Hold(found, demand)
         self._waiting.pop(exchange, None)
         return True
 
@@ -166,8 +169,8 @@ class Gate:
             output_tokens = usage.output_tokens or 0
             who, model = exchange.caller.principal.id, exchange.call.model or ""
             self._tokens.learn(who, model, exchange.body_bytes, input_tokens, output_tokens)
-            if hold.ceiling_nanousd:
-                self._shares.learn(model, who, hold.ceiling_nanousd, nanousd)
+            if hold.demand.ceiling_nanousd:
+                self._shares.learn(model, who, hold.demand.ceiling_nanousd, nanousd)
         self._counters.settle(hold.taken, input_tokens, output_tokens, nanousd)
 
     def told(self, exchange: Exchange, kept: bytes) -> bytes:
@@ -175,10 +178,16 @@ class Gate:
         hold = exchange.hold
         if hold is None or exchange.route.kind != "messages" or (exchange.status or 0) >= 300:
             return kept
-        capped = [one for one in hold.taken.budgets if one.budget.cap_nanousd]
-        if not capped:
-            return kept
-        return caps.without_upstream_limits(kept) + caps.below_cap(max(capped, key=_used_share))
+        told, most = b"", -1.0
+        spent = exchange.cost.nanousd if exchange.cost is not None else 0
+        for one in hold.taken.budgets:
+            if cap := one.budget.cap_nanousd:
+                is_ceiling = one.budget.hold == "ceiling"
+                held = hold.demand.ceiling_nanousd if is_ceiling else hold.demand.expected_nanousd
+                used = (one.committed_nanousd - held + spent) / cap  # what it costs itself, not what it held
+                if used > most:
+                    told, most = caps.below_cap(used, one.span.end), used
+        return caps.without_upstream_limits(kept) + told if told else kept
 
     def _held_to(self, key: Key) -> HeldTo:
         held, ring = key.held, self._ring
@@ -208,7 +217,8 @@ class Gate:
             return found, unknown
         added = rules_of(more, kind, named)
         limits, budgets = found.limits + added.limits, found.budgets + added.budgets
-        return Rules(limits, budgets, found.scopes | added.scopes), []
+        since = max(found.since_seconds, added.since_seconds)
+        return Rules(limits, budgets, found.scopes | added.scopes, since), []
 
     def _named(self, held: HeldTo, charged: Attribution) -> tuple[list[Scope], list[str]]:
         """The scopes that a client names, and the ids of those that are to be made first.
@@ -302,18 +312,20 @@ def asked_for(model: str, text: Body) -> tuple[list[str], Extras]:
 
 def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
     """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`."""
-    rules = Rules([], [], {})
+    limits: list[Limit] = []
+    budgets: list[Budget] = []
+    of: dict[int, Scope] = {}
     for scope in scopes:
         for limit in scope.limits:
             if (kind == "count_tokens") == (limit.what == "count_tokens") and _is_for(limit.model, models):
-                rules.limits.append(limit)
-                rules.scopes[id(limit)] = scope
+                limits.append(limit)
+                of[id(limit)] = scope
         if kind in {"messages", "batch"}:
             for budget in scope.budgets:
                 if _is_for(budget.model, models):
-                    rules.budgets.append(budget)
-                    rules.scopes[id(budget)] = scope
-    return rules
+                    budgets.append(budget)
+                    of[id(budget)] = scope
+    return Rules(limits, budgets, of, max((one.since_seconds for one in budgets), default=0.0))
 
 
 def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
@@ -321,10 +333,6 @@ def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
         return True
     matches = name_pattern([pattern]).fullmatch
     return any(matches(model) for model in models)
-
-
-def _used_share(counted: Counted) -> float:
-    return counted.committed_nanousd / (counted.budget.cap_nanousd or 1)
 
 
 def _blocked(scope: Scope) -> PermissionDenied:

@@ -60,11 +60,17 @@ class Key(msgspec.Struct, gc=False):
 
 
 class Rules(NamedTuple):
-    """The limits and budgets that hold for a call, and the scope of each, by its place in memory."""
+    """The limits and budgets that hold for a call.
+
+    Attributes:
+        scopes: that of each, by its place in memory.
+        since_seconds: from then on all budgets count, in Unix time.
+    """
 
     limits: list[Limit]
     budgets: list[Budget]
     scopes: dict[int, Scope]
+    since_seconds: float
 
 
 class HeldTo(msgspec.Struct, gc=False):

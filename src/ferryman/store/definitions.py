@@ -69,6 +69,22 @@ def define(engines: Engines, wanted: Sequence[Definition], now_seconds: float) -
     return len(missing)
 
 
+def since(engines: Engines, scopes: Iterable[str]) -> dict[Key, float]:
+    """From when on workers count for themselves what comes to these scopes' counters; 0 for always.
+
+    Raises:
+        StoreUnavailable: the database is away.
+    """
+    c, names = counters.c, sorted(scopes)
+    found: dict[Key, float] = {}
+    with translated(), engines.read.connect() as connection:
+        for first in range(0, len(names), STEP):
+            query = select(c.scope, c.duration, c.model, c.shared_from_microseconds)
+            for row in connection.execute(query.where(c.scope.in_(names[first : first + STEP]))):
+                found[row[0], row[1], row[2]] = row[3] / SECOND
+    return found
+
+
 def undefine(engines: Engines, keys: Iterable[Key]) -> None:
     """Count these windows no more.
 

@@ -29,6 +29,10 @@ class Spends:
         """Count these windows; how many were not counted before."""
         return definitions.define(self._engines, wanted, now_seconds)
 
+    def since(self, scopes: Iterable[str]) -> dict[Key, float]:
+        """From when on, in Unix time, workers count for themselves what comes to these scopes' counters."""
+        return definitions.since(self._engines, scopes)
+
     def undefine(self, keys: Iterable[Key]) -> None:
         """Count these no more."""
         definitions.undefine(self._engines, keys)

@@ -113,6 +113,16 @@ def scopes_in(rows: ScopeRows, row_of: RowOf, hold: str) -> list[Scope]:
     return scopes
 
 
+def untouched_in(rows: ScopeRows) -> set[str]:
+    """The ids of scopes that have had their budgets from their beginning on."""
+    found = set()
+    for record in rows.records:
+        parts = [record, rows.budgets.get(record.budget_id or "")]
+        if all(one is None or one.updated_at_microseconds == one.created_at_microseconds for one in parts):
+            found.add(scope_id(record))
+    return found
+
+
 def scopes_part(scopes: list[Scope]) -> bytes | None:
     """A part with these scopes; `None` if there are none."""
     return _encode(scopes) if scopes else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -14,9 +15,11 @@ from ferryman.control.authority import Authority
 from ferryman.control.rows import Capped
 from ferryman.limits.spec import Scope
 from ferryman.limits.windows import span
+from ferryman.store.counters import Key
 from ferryman.store.read import Dimension
 from ferryman.store.store import Store
 
+NOT_SINCE: Mapping[Key, float] = MappingProxyType({})
 _FIRST, _LAST = date(1970, 1, 1), date(9999, 12, 31)
 
 
@@ -26,8 +29,13 @@ class Counted(Protocol):
     def row_of(self, name: str) -> int:
         """The row of a limit."""
 
-    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
-        """`scopes` with a row for each of their budgets, which is counted from now on."""
+    def placed(self, scopes: Sequence[Scope], *, are_new: bool = False, are_met: bool = False) -> list[Scope]:
+        """`scopes` with a row for each of their budgets, which is counted from now on.
+
+        Args:
+            scopes: each with budgets.
+            are_new, are_met: see `ferryman.control.authority.Authority.set_scopes`.
+        """
 
     def drop(self, scope_ids: Iterable[str]) -> None:
         """These scopes have no budgets any more."""
@@ -46,7 +54,7 @@ class Rows:
         """The number of the row `name`."""
         return self._numbers.setdefault(name, len(self._numbers))
 
-    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
+    def placed(self, scopes: Sequence[Scope], *, are_new: bool = False, are_met: bool = False) -> list[Scope]:
         """See `Counted`."""
         return [
             _with_rows(one, [self.row_of(f"{one.id}|{b.window}|{b.model}") for b in one.budgets])
@@ -70,23 +78,27 @@ class AuthorityRows:
         """See `Authority.row_of`."""
         return self._authority.row_of(name)
 
-    def placed(self, scopes: Sequence[Scope]) -> list[Scope]:
-        """See `Counted` and `Authority.set_scopes`."""
+    def placed(self, scopes: Sequence[Scope], *, are_new: bool = False, are_met: bool = False) -> list[Scope]:
+        """See `Counted`."""
         wanted = {
             one.id: [Capped(b.window, b.anchor, b.model, b.cap_nanousd) for b in one.budgets]
             for one in scopes
         }
-        handles = self._authority.set_scopes(wanted)
-        return [_with_rows(one, handles[one.id]) for one in scopes]
+        handles = self._authority.set_scopes(wanted, are_new=are_new, are_met=are_met)
+        since = self._authority.since(wanted)
+        return [_with_rows(one, handles[one.id], since) for one in scopes]
 
     def drop(self, scope_ids: Iterable[str]) -> None:
         """See `Authority.drop_scopes`."""
         self._authority.drop_scopes(scope_ids)
 
 
-def _with_rows(scope: Scope, rows: Sequence[int]) -> Scope:
+def _with_rows(scope: Scope, rows: Sequence[int], since: Mapping[Key, float] = NOT_SINCE) -> Scope:
     budgets = [
-        msgspec.structs.replace(budget, row=row) for budget, row in zip(scope.budgets, rows, strict=True)
+        msgspec.structs.replace(
+            budget, row=row, since_seconds=since.get((scope.id, budget.window, budget.model), 0.0)
+        )
+        for budget, row in zip(scope.budgets, rows, strict=True)
     ]
     return msgspec.structs.replace(scope, budgets=budgets)
 

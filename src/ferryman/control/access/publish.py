@@ -18,6 +18,7 @@ from ferryman.control.access.compile import (
     scopes_in,
     scopes_part,
     unknown_scope,
+    untouched_in,
 )
 from ferryman.control.access.counters import Counted
 from ferryman.control.feed import FeedServer
@@ -26,6 +27,7 @@ from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, Scope, part_of
 from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from ferryman.settings_limits import GatewayLimits
 from ferryman.store.access import Change, number_of
+from ferryman.store.access_parts import ScopeRows
 from ferryman.store.store import Store
 from ferryman.tasks import TaskOwner
 
@@ -199,27 +201,34 @@ class Publisher:
             made[f"{KEYS}{number:02x}"] = keys_part(held, self._limits.share)
         for number, rows in scopes.items():
             name = f"{SCOPES}{number:02x}"
-            made[name] = scopes_part(self._with_rows(name, scopes_in(rows, self._row_of, self._limits.hold)))
+            made[name] = scopes_part(self._with_rows(name, rows))
         return made
 
     def _row_of(self, name: str) -> int:
         return self._rows.row_of(name)
 
-    def _with_rows(self, name: str, scopes: list[Scope]) -> list[Scope]:
+    def _with_rows(self, name: str, rows: ScopeRows) -> list[Scope]:
         """The scopes of a part and those beside them that are not in the database, with rows for all."""
+        scopes = scopes_in(rows, self._row_of, self._limits.hold)
         known = {scope.id for scope in scopes}
         if name == part_of_scope(GATEWAY) and (gateway := gateway_scope(self._limits, self._row_of)):
             scopes.append(gateway)
+        met = []
         for scope_id, scope in list(self._unknown.items()):
             if scope_id in known:
                 self._unknown.pop(scope_id, None)  # it has become known
             elif part_of_scope(scope_id) == name:
-                scopes.append(scope)
-        capped = {scope.id for scope in scopes if scope.budgets}
+                met.append(scope)
+        capped = {scope.id for scope in (*scopes, *met) if scope.budgets}
         self._rows.drop(self._placed.get(name, set()) - capped)
-        placed = {scope.id: scope for scope in self._rows.placed([s for s in scopes if s.budgets])}
+        untouched = untouched_in(rows)
+        new = [scope for scope in scopes if scope.budgets and scope.id in untouched]
+        old = [scope for scope in scopes if scope.budgets and scope.id not in untouched]
+        placed = [*self._rows.placed(new, are_new=True), *self._rows.placed(old)]
+        placed += self._rows.placed(met, are_met=True)
         self._placed[name] = capped
-        return [placed.get(scope.id, scope) for scope in scopes]
+        by_id = {scope.id: scope for scope in placed}
+        return [by_id.get(scope.id, scope) for scope in (*scopes, *met)]
 
     def meet(self, scope_ids: Iterable[str], today: str) -> None:
         """Tell workers of end users and sessions that have come up, and forget those that came first.
