@@ -11,7 +11,7 @@ from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
-from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
+from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
 from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage

@@ -42,8 +42,8 @@ from ferryman.telemetry.writer import BackgroundWriter
 log = structlog.get_logger("ferryman.worker")
 
 KEYS_SECONDS = 5.0
-"""How long a worker waits with listening for the keys. With the database away none come; then it listens, says
-so in its readiness, and turns callers away until they do."""
+"""How long a worker waits with listening for the keys. With the database away none come; then it listens,
+says so in its readiness, and turns callers away until they do."""
 
 _M_TRIM_THRESHOLD = -1  # mallopt(3)
 _M_MMAP_THRESHOLD = -3

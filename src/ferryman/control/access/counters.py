@@ -34,7 +34,8 @@ class Counted(Protocol):
 
         Args:
             scopes: each with budgets.
-            are_new, are_met: see `ferryman.control.authority.Authority.set_scopes`.
+            are_new: see `ferryman.control.authority.Authority.set_scopes`.
+            are_met: see there.
         """
 
     def drop(self, scope_ids: Iterable[str]) -> None:
