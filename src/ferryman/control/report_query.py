@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 
-from ferryman.control.spend_query import checked, number_in, one_of, read_value
+from ferryman.control.spend_query import checked, equal_in, number_in, one_of, read_value
 from ferryman.errors import InvalidRequest
 
 DAY = "wanted a day (UTC) as `2026-11-22`: sums are by day"
@@ -71,7 +71,7 @@ def list_query(parameters: QueryParams, **names: str) -> ReportQuery:
     """
     given = checked(parameters, ("start_date", "end_date", "limit", *names), NOT_BUILT)
     limit = number_in(given, "limit", MAX_ROWS, MAX_ROWS)
-    return ReportQuery(_period(given), _equal(given, names), limit)
+    return ReportQuery(_period(given), equal_in(given, names), limit)
 
 
 def top_query(parameters: QueryParams, now: float) -> ReportQuery:
@@ -91,7 +91,7 @@ def report_query(parameters: QueryParams) -> ReportQuery:
     given = checked(parameters, ("start_date", "end_date", "group_by", *names), NOT_BUILT)
     one_of(given, "group_by", GROUPS)
     period = _required_period(given)
-    return ReportQuery(period, _equal(given, names), group_by=given.get("group_by", "team"))
+    return ReportQuery(period, equal_in(given, names), group_by=given.get("group_by", "team"))
 
 
 def activity_query(parameters: QueryParams) -> ReportQuery:
@@ -100,7 +100,7 @@ def activity_query(parameters: QueryParams) -> ReportQuery:
     given = checked(parameters, ("start_date", "end_date", *names, "page", "page_size"), NOT_BUILT)
     size = number_in(given, "page_size", MAX_DAYS, 1_000)
     page = number_in(given, "page", 1, None)
-    return ReportQuery(_required_period(given), _equal(given, names), min(size, MAX_DAYS), page)
+    return ReportQuery(_required_period(given), equal_in(given, names), min(size, MAX_DAYS), page)
 
 
 def period_between(first: str | None, last: str | None) -> Period:
@@ -112,10 +112,6 @@ def period_between(first: str | None, last: str | None) -> Period:
     named = {"startTime": first, "endTime": last}
     given = {name: text[:10] for name, text in named.items() if text is not None}
     return _checked_period(read_value(given, "startTime", _day, DAY), read_value(given, "endTime", _day, DAY))
-
-
-def _equal(given: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    return {ours: given[name] for name, ours in names.items() if name in given}
 
 
 def _required_period(given: Mapping[str, str]) -> Period:

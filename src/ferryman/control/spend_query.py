@@ -12,6 +12,7 @@ from starlette.datastructures import QueryParams
 
 from ferryman.dates import FORMS, first_moment, moment_after
 from ferryman.errors import InvalidRequest
+from ferryman.store.access_look import token_of
 from ferryman.store.read import MAX_PAGE, Cursor, Filter
 
 MAX_LISTED = 10_000
@@ -22,15 +23,15 @@ MAX_WALKED = 10_000
 
 PAGE_SIZE = 50
 
-LIST_PARAMETERS = ("request_id", "user_id", "start_date", "end_date", "summarize")
+LIST_PARAMETERS = ("api_key", "request_id", "user_id", "start_date", "end_date", "summarize")
 PAGE_PARAMETERS = (
     *("start_date", "end_date", "page", "page_size", "cursor", "end_user", "model", "status_filter"),
-    *("request_id", "session_id", "min_spend", "max_spend", "sort_by", "sort_order"),
+    *("api_key", "request_id", "session_id", "min_spend", "max_spend", "sort_by", "sort_order"),
 )
 
 NOT_BUILT = frozenset(
     {
-        *("api_key", "user_id", "team_id", "key_alias", "model_id", "model_group", "error_code"),
+        *("user_id", "team_id", "key_alias", "model_id", "model_group", "error_code"),
         *("error_message", "cache_hit_filter", "group_by_session", "summarize"),
     }
 )
@@ -70,7 +71,7 @@ def list_query(parameters: QueryParams) -> Filter:
         raise InvalidRequest(
             "`summarize`: `/spend/logs` gives entries only; ask `/user/daily/activity` for sums by day."
         )
-    return _filter(given, {"request_id": "id", "user_id": "end_user"})
+    return _filter(given, {"api_key": "principal", "request_id": "id", "user_id": "end_user"})
 
 
 def page_query(parameters: QueryParams) -> PageQuery:
@@ -81,6 +82,7 @@ def page_query(parameters: QueryParams) -> PageQuery:
     """
     given = checked(parameters, PAGE_PARAMETERS)
     names = {"request_id": "id", "end_user": "end_user", "model": "model", "session_id": "session_id"}
+    names["api_key"] = "principal"
     wanted = _filter(given, names | {"status_filter": "outcome"})
     least = read_value(given, "min_spend", least_nanousd, DOLLARS)
     most = read_value(given, "max_spend", most_nanousd, DOLLARS)
@@ -146,12 +148,20 @@ def checked(
 
 def _filter(given: Mapping[str, str], names: Mapping[str, str]) -> Filter:
     """A filter with the dates, and with the parameters in `names` under the names they have there."""
-    equal: dict[str, Any] = {ours: given[name] for name, ours in names.items() if name in given}
+    equal: dict[str, Any] = equal_in(given, names)
     start: datetime | None = read_value(given, "start_date", first_moment, FORMS)
     end: datetime | None = read_value(given, "end_date", moment_after, FORMS)
     if start is not None and end is not None and start >= end:
         raise InvalidRequest("`end_date` is before `start_date`; nothing can lie between them.")
     return Filter(start=start, end=end, **equal)
+
+
+def equal_in(given: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """The parameters in `names` under the names they have there; a key by its id, however it is told."""
+    found = {ours: given[name] for name, ours in names.items() if name in given}
+    if found.get("principal", "").startswith("sk-"):
+        found["principal"] = token_of(found["principal"])
+    return found
 
 
 def read_value(given: Mapping[str, str], name: str, parse: Callable[[str], T], hint: str) -> T | None:

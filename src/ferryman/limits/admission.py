@@ -271,7 +271,9 @@ class Admission:
                 committed += count
         # After the cells: what is folded into the base stands in both before it leaves its cell.
         self._fence()
-        base, granted = words[head + BASE], words[head + GRANTED]
+        # The allowance first: of what another machine has spent both rise together.
+        granted = words[head + GRANTED]
+        base = words[head + BASE]
         return (committed + base, granted) if words[head] == epoch else (committed, -1)
 
     def _judge_limit(
