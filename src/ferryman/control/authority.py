@@ -120,14 +120,6 @@ class Authority:
         with self._lock:
             self._table.free_row(name)
 
-    def since(self, scopes: Iterable[str]) -> dict[Key, float]:
-        """From when on workers are to count what comes to these scopes' budgets; see `Budget.since_seconds`.
-
-        Raises:
-            StoreUnavailable: the database is away.
-        """
-        return self._spends.since(scopes)
-
     def set_scopes(
         self, scopes: Mapping[str, Sequence[Capped]], *, are_new: bool = False, are_met: bool = False
     ) -> dict[str, list[int]]:

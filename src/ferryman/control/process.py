@@ -75,7 +75,7 @@ async def work(child: Child) -> None:
     await _migrate(bookkeeper)
     await _check_keys(store, settings)
     limits = gateway_limits(settings)
-    publisher = Publisher(store, feed, limits, AuthorityRows(authority), lambda: {PRICES: prices.part})
+    publisher = Publisher(store, feed, limits, AuthorityRows(authority, store), lambda: {PRICES: prices.part})
     governor = _governor(authority, publisher, store, clock)
     feed.on_wanted = governor.want
     stored = asyncio.Event()

@@ -69,8 +69,9 @@ class Rows:
 class AuthorityRows:
     """The rows that an authority hands out."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, store: Store) -> None:
         self._authority = authority
+        self._store = store
 
     def __repr__(self) -> str:
         return f"<AuthorityRows of {self._authority!r}>"
@@ -86,7 +87,7 @@ class AuthorityRows:
             for one in scopes
         }
         handles = self._authority.set_scopes(wanted, are_new=are_new, are_met=are_met)
-        since = self._authority.since(wanted)
+        since = self._store.spends.since(wanted)
         return [_with_rows(one, handles[one.id], since) for one in scopes]
 
     def drop(self, scope_ids: Iterable[str]) -> None:
