@@ -215,7 +215,7 @@ def test_gateway_elsewhere_asks_for_its_key(lone: Control, tmp_path: Path) -> No
 def test_database_of_another_version_is_left_alone(alone: Cli, tmp_path: Path) -> None:
     alone.out("keys", "create")
     with closing(sqlite3.connect(tmp_path / "data" / "ferryman.db")) as connection:
-        connection.execute("update alembic_version set version_num = 'r0000'")
+        connection.execute("update ferryman_version set version_num = 'r0000'")
         connection.commit()
     assert "is at revision `r0000`" in alone.refused("keys", "create", code=2)
 
