@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from ferryman.cli.fields import FIELDS
 from ferryman.cli.main import main
 from ferryman.control.access import asked
+from ferryman.process.directory import RuntimeDirectory
 from tests.support.control import MASTER, Control
 from tests.support.processes import Family
 from tests.test_cli import environment
@@ -210,6 +211,16 @@ def test_gateway_elsewhere_asks_for_its_key(lone: Control, tmp_path: Path) -> No
     assert "set FERRYMAN_MASTER_KEY" in Cli(tmp_path).refused("keys", "list", "--url", url, code=2)
     other = Cli(tmp_path, FERRYMAN_MASTER_KEY="sk-wrong")
     assert "needs the master key" in other.refused("keys", "list", "--url", url)
+
+
+def test_gateway_that_does_not_answer_is_not_gone_around(alone: Cli, tmp_path: Path) -> None:
+    alone.out("keys", "create")
+    directory = RuntimeDirectory(tmp_path / "run" / NOWHERE)
+    directory.claim()
+    try:
+        assert "its control plane does not answer" in alone.refused("keys", "list", code=3)
+    finally:
+        directory.release()
 
 
 def test_database_of_another_version_is_left_alone(alone: Cli, tmp_path: Path) -> None:

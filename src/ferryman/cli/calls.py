@@ -8,24 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-TIMEOUT_SECONDS = 10.0
-
 
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the path in the place of the host."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
-def connection_to(url: str) -> http.client.HTTPConnection:
+def connection_to(url: str, timeout_seconds: float) -> http.client.HTTPConnection:
     """A connection to the gateway at `url`; nothing is connected yet.
 
     Raises:
@@ -39,7 +37,7 @@ def connection_to(url: str) -> http.client.HTTPConnection:
     if parts.path.strip("/"):
         raise ValueError("Ferryman's own paths are at the root of its host; leave the path out")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    return kind(parts.hostname, parts.port, timeout=timeout_seconds)
 
 
 def ask(

@@ -25,6 +25,9 @@ from ferryman.process.directory import RuntimeDirectory, directory_of
 from ferryman.settings import Settings
 from ferryman.settings_store import SqliteFile, database
 
+TIMEOUT_SECONDS = 60.0
+"""The most that is waited for an answer: to delete a team with many keys takes some seconds."""
+
 PAGE = 100
 """Of a list; the most that the API gives at once."""
 
@@ -143,7 +146,7 @@ def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tup
         return
     at = listener_url(settings, settings.port)
     directory = directory_of(settings, settings.port)
-    with closing(UnixConnection(directory.control)) as connection:
+    with closing(UnixConnection(directory.control, TIMEOUT_SECONDS)) as connection:
         try:
             connection.connect()
         except OSError as error:
@@ -163,7 +166,7 @@ def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tup
 @contextmanager
 def _remote(settings: Settings, url: str) -> Iterator[Send]:
     try:
-        connection = connection_to(url)
+        connection = connection_to(url, TIMEOUT_SECONDS)
     except ValueError as error:
         raise click.BadParameter(f"`{url}` cannot be used; {error}.", param_hint="'--url'") from error
     if settings.master_key is None:

@@ -14,6 +14,7 @@ from ferryman.cli.calls import UnixConnection, ask
 from ferryman.cli.options import load_or_exit, with_settings
 from ferryman.process.directory import RuntimeDirectory, directory_of
 
+TIMEOUT_SECONDS = 10.0
 HEADINGS = ("process", "pid", "state", "up since (UTC)", "restarts", "memory", "live")
 EXIT_NOTHING_RUNS = 1
 EXIT_NO_ANSWER = 3
@@ -81,7 +82,7 @@ def fetch(path: Path, target: str) -> bytes:
     Raises:
         OSError: nobody answers, or not with 200.
     """
-    connection = UnixConnection(path)
+    connection = UnixConnection(path, TIMEOUT_SECONDS)
     try:
         status, body = ask(connection, "GET", target)
     finally:
