@@ -5,6 +5,7 @@ Where the values come from is in `ferryman.settings_load`.
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 import typing
@@ -313,10 +314,15 @@ class Settings:
 
 def type_of(row: Field[Any]) -> Any:  # noqa: ANN401  # a type, or a Literal
     """The type of a row's values when they are not `None`."""
-    kind = typing.get_type_hints(Settings)[row.name]
+    kind = _types()[row.name]
     if isinstance(kind, types.UnionType):
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
     return kind
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Settings)  # half a millisecond, and each command asks for each row
 
 
 def rows() -> tuple[Field[Any], ...]:

@@ -6,7 +6,9 @@ import click
 
 from ferryman import __version__
 from ferryman.cli.backup import backup
+from ferryman.cli.budgets import budgets
 from ferryman.cli.config import config
+from ferryman.cli.keys import keys
 from ferryman.cli.logs import logs
 from ferryman.cli.prices import prices
 from ferryman.cli.reprice import reprice
@@ -14,6 +16,8 @@ from ferryman.cli.serve import serve
 from ferryman.cli.simulate import simulator
 from ferryman.cli.spend import spend
 from ferryman.cli.status import status
+from ferryman.cli.teams import teams
+from ferryman.cli.users import users
 
 
 class _ServeByDefault(click.Group):
@@ -44,6 +48,10 @@ def version() -> None:
 
 main.add_command(serve)
 main.add_command(status)
+main.add_command(keys)
+main.add_command(users)
+main.add_command(teams)
+main.add_command(budgets)
 main.add_command(logs)
 main.add_command(spend)
 main.add_command(prices)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,33 @@ SECRETS_HELP = "Secrets come from the environment or the config file: " + "; ".j
 )
 
 
+PLACE = ("host", "port", "unix_socket", "runtime_directory", "data_dir", "database_url", "master_key")
+"""The settings that tell which Ferryman is meant, and where its clients find it."""
+
+_FILE = click.Path(path_type=Path)
+
+
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` an option per setting, and the config file as argument or `--config`."""
-    for row in reversed(rows()):
+    command = _with_config(_with_rows(rows(), command))
+    return click.argument("config_file", required=False, type=_FILE, metavar="[FILE]")(command)
+
+
+def with_place(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `command` the options of `PLACE`, and `--config`; all else is as environment and file say."""
+    return _with_config(_with_rows([row for row in rows() if row.name in PLACE], command))
+
+
+def _with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    text = (
+        "The config file (YAML). Without one: $CONFIG_PATH, ./ferryman.yaml, ./config.yaml, "
+        "~/.config/ferryman/config.yaml."
+    )
+    return click.option("--config", "-c", "config_option", type=_FILE, metavar="FILE", help=text)(command)
+
+
+def _with_rows(chosen: Iterable[Field[Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for row in reversed(list(chosen)):
         option = f"--{row.name.replace('_', '-')}"
         names = [option, *row.metadata["flags"], row.name]
         default = "" if row.default is None else f" Default: {plain(row.default)}."
@@ -37,13 +62,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar = _metavar(type_of(row))
             check = _refuse_credentials if row.metadata["credentials"] else None
             command = click.option(*names, default=None, metavar=metavar, help=text, callback=check)(command)
-    path = click.Path(path_type=Path)
-    text = (
-        "The config file (YAML). Without one: $CONFIG_PATH, ./ferryman.yaml, ./config.yaml, "
-        "~/.config/ferryman/config.yaml."
-    )
-    command = click.option("--config", "-c", "config_option", type=path, metavar="FILE", help=text)(command)
-    return click.argument("config_file", required=False, type=path, metavar="[FILE]")(command)
+    return command
 
 
 def _metavar(kind: Any) -> str:  # noqa: ANN401  # a type, or a Literal
@@ -71,8 +90,8 @@ def _refuse_credentials(context: click.Context, parameter: click.Parameter, valu
 
 
 def load_or_exit(values: dict[str, Any]) -> Loaded:
-    """The settings from `values` (of `with_settings`) and all other sources; exit code 2 if wrong."""
-    argument, option = values.pop("config_file"), values.pop("config_option")
+    """The settings from `values` (of options here) and all other sources; exit code 2 if wrong."""
+    argument, option = values.pop("config_file", None), values.pop("config_option")
     if argument is not None and option is not None:
         complain(SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."]))
     try:

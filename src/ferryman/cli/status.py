@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ferryman.cli.calls import UnixConnection, ask
 from ferryman.cli.options import load_or_exit, with_settings
 from ferryman.process.directory import RuntimeDirectory, directory_of
 
@@ -83,29 +82,11 @@ def fetch(path: Path, target: str) -> bytes:
     Raises:
         OSError: nobody answers, or not with 200.
     """
-    connection = _UnixConnection(path)
+    connection = UnixConnection(path, TIMEOUT_SECONDS)
     try:
-        connection.request("GET", target)
-        response = connection.getresponse()
-        body = response.read()
-    except http.client.HTTPException as error:
-        raise OSError(f"its answer is no HTTP ({error})") from error
+        status, body = ask(connection, "GET", target)
     finally:
         connection.close()
-    if response.status != 200:
-        raise OSError(f"it answers with {response.status}")
+    if status != 200:
+        raise OSError(f"it answers with {status}")
     return body
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the path in the place of the host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_SECONDS)
-        self.sock.connect(str(self._path))
