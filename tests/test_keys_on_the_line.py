@@ -189,7 +189,7 @@ def batch_of(*models: object) -> bytes:
         (batch_of(*["claude-opus-5-5"] * 100, "claude-haiku-5-5"), 404),
         (batch_of(*(f"claude-opus-{n}" for n in range(100)), "claude-haiku-5-5"), 404),
         (batch_of("claude-opus-5-5", None), 404),
-        (b"[]", 403),
+        (b"[]", 400),
         (b'{"requests":[]}', 403),
         (b'{"requests":[{}]}', 404),
     ],

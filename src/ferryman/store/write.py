@@ -25,6 +25,7 @@ from ferryman.model import BatchResults, Entry
 from ferryman.store import schema
 from ferryman.store.batches import settled, taken
 from ferryman.store.engine import Engines, translated
+from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
 from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
@@ -103,6 +104,7 @@ class Writer:
         entries = [row.entry for row in batch if row.entry is not None]
         if entries:
             batch = batch + taken(connection, entries)
+            insert_many(connection, made_by(entries))
         inserted = self._insert_new(connection, batch)
         for checkpoint in checkpoints:
             values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))

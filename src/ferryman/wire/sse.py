@@ -47,6 +47,7 @@ class MessageStream:
         "_after_cr",
         "_carry",
         "_last",
+        "_on_events",
         "_on_start",
         "_passing_over",
         "_told",
@@ -61,9 +62,14 @@ class MessageStream:
         "usage_final",
     )
 
-    def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
-        """`on_start` hears the usage of `message_start`."""
+    def __init__(
+        self,
+        on_start: Callable[[Usage], None] = lambda _: None,
+        on_events: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`on_start` hears the usage of `message_start`; `on_events` the whole events of each read."""
         self._on_start = on_start
+        self._on_events = on_events
         self.usage: Usage | None = None
         self.usage_final = False
         self.stopped = False
@@ -118,6 +124,8 @@ class MessageStream:
             whole = whole[whole.find(b"\n\n") + 2 :]
         self._last = whole
         self._read_events(whole)
+        if self._on_events is not None:
+            self._on_events(whole)
         self._bound_carry()
 
     def _with_lf(self, data: bytes) -> bytes:
