@@ -214,7 +214,8 @@ def test_each_request_of_a_batch_has_to_ask_for_an_allowed_model(
         (b"POST", b"/v1/oauth/token", 403),
         (b"GET", b"/v1/models", 200),
         (b"POST", b"/v1/sessions", 200),
-        (b"GET", b"/v1/files", 200),
+        (b"GET", b"/v1/files/file_1", 503),
+        (b"GET", b"/anthropic/api/event_logging", 403),
     ],
 )
 def test_what_administers_the_organization_is_not_for_virtual_keys(
