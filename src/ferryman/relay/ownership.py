@@ -24,6 +24,7 @@ from ferryman.errors import (
 from ferryman.http1.client import Body
 from ferryman.http1.message import ResponseHead
 from ferryman.limits.owner import ALL, Owner
+from ferryman.model import Principal
 from ferryman.relay.batch import MAX_DECODED_BODY_BYTES, ShownMeter
 from ferryman.relay.held import noted, put, text_of
 from ferryman.relay.meter import Meter
@@ -55,25 +56,31 @@ class Claim:
     """What sharing has to know of an exchange with a virtual key.
 
     Attributes:
-        owner: of what it makes.
         sees: see `ferryman.limits.owner.may_see`.
         may_go: what its request names has been looked at.
         may_show: so has what its answer shows.
-        made: ids, and the kind of each.
+        made: ids, and the kind of each; `None` for nothing.
     """
 
-    __slots__ = ("_owners", "made", "may_go", "may_show", "owner", "sees")
+    __slots__ = ("_owners", "_principal", "made", "may_go", "may_show", "sees")
 
-    def __init__(self, owners: Owners, owner: Owner, sees: str) -> None:
+    def __init__(self, owners: Owners, principal: Principal, sees: str) -> None:
         self._owners = owners
-        self.owner = owner
+        self._principal = principal
         self.sees = sees
         self.may_go = self.may_show = False
-        self.made: dict[str, str] = {}
+        self.made: dict[str, str] | None = None
+
+    @property
+    def owner(self) -> Owner:
+        """Of what the exchange makes."""
+        return Owner(self._principal.id, self._principal.team_id)
 
     def note(self, made: Mapping[str, str]) -> None:
         """These were made. From now on this worker knows it; others do once the entry is stored."""
-        if made and len(self.made) < MAX_MADE:
+        if self.made is None:
+            self.made = {}
+        if len(self.made) < MAX_MADE:
             self.made.update(made)
             self._owners.learn(made, self.owner)
 
@@ -107,8 +114,8 @@ class Ownership:
         caller, route = exchange.caller, exchange.route
         if caller is None or caller.key is None:
             return
-        who, sees = caller.principal, caller.key.spec.sees
-        exchange.claim = claim = Claim(self._owners, Owner(who.id, who.team_id), sees)
+        sees = caller.key.spec.sees
+        exchange.claim = claim = Claim(self._owners, caller.principal, sees)
         if route.kind == "closed":  # whoever runs the gateway has opened it by name
             claim.may_go = claim.may_show = True
         elif not route.reads_call:
@@ -131,15 +138,19 @@ class Ownership:
         claim = exchange.claim
         if claim is None or claim.may_go:
             return True
-        resource = exchange.route.resource
+        route, found = exchange.route, exchange.request.fields.found
         ids: set[str] = set()
-        if exchange.route.whole:
-            is_packed = _is_packed(exchange, text)
+        if route.whole:
+            is_packed = CODING in found and _is_packed(exchange, text)
             if is_packed or len(text) > STEP_BYTES:
                 return self._wait(exchange, text, self._read_aside(exchange, claim, is_packed=is_packed))
-            ids = references_in(text, resource)
-        ids |= _named(exchange)
-        owners = self._owners.known(ids) if ids else {}
+            ids = references_in(text, route.resource)
+        if route.resource is not None or USER_PROFILE in found:
+            ids |= _named(exchange)
+        if not ids:
+            claim.may_go = True
+            return True
+        owners = self._owners.known(ids)
         if owners is None:
             return self._wait(exchange, text, self._look_up(exchange, claim, ids))
         _check(claim, ids, owners)
@@ -220,7 +231,8 @@ class Ownership:
             return True
         text = text_of(head, held) if end else None
         if resource.verb != LIST:
-            claim.note(made_in(resource, text) if text is not None else {})
+            if text is not None and (made := made_in(resource, text)):
+                claim.note(made)
             return True
         page = None if text is None else _page_in(resource.kind, text)
         if text is None or page is None:
@@ -289,12 +301,11 @@ def _is_packed(exchange: Exchange, text: Body) -> bool:
         InvalidRequest: it has several.
     """
     fields = exchange.request.fields
-    coding = fields.found.get(CODING)
-    if coding is None:
-        return False
     if CODING in fields.repeated:
         raise InvalidRequest("`Content-Encoding` stands more than once; send one.")
-    return coding.lower() != _IDENTITY and (not exchange.route.reads_call or text is exchange.body)
+    return fields.found[CODING].lower() != _IDENTITY and (
+        not exchange.route.reads_call or text is exchange.body
+    )
 
 
 def _references(text: Body, coding: bytes, resource: Resource | None) -> set[str]:
@@ -353,7 +364,8 @@ def _show_seen(
     if resource is None or head is None:
         return
     seen = cut(resource.kind, text, owners, claim.owner, claim.sees)
-    claim.note(seen.made)
+    if seen.made:
+        claim.note(seen.made)
     if seen.body is not text:
         put(head, held, seen.body)
         exchange.mutations = noted(exchange.mutations, OWNERSHIP)

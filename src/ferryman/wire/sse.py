@@ -25,6 +25,7 @@ first tries to read its left side as a number, and what that raises costs more t
 _DELTA = b'"content_block_delta"'
 _START = b'"content_block_start"'
 _FALLBACK = b'"fallback"'
+_CONTAINER, _FILE = b'"container"', b'"file_id"'  # `rfind` takes half as long as `find` with these
 
 
 class MessageStream:
@@ -67,7 +68,12 @@ class MessageStream:
         on_start: Callable[[Usage], None] = lambda _: None,
         on_events: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`on_start` hears the usage of `message_start`; `on_events` the whole events of each read."""
+        """Tell of some of what is seen.
+
+        Args:
+            on_start: hears the usage of `message_start`.
+            on_events: hears the whole events of each read in which a container or a file may be told.
+        """
         self._on_start = on_start
         self._on_events = on_events
         self.usage: Usage | None = None
@@ -124,7 +130,7 @@ class MessageStream:
             whole = whole[whole.find(b"\n\n") + 2 :]
         self._last = whole
         self._read_events(whole)
-        if self._on_events is not None:
+        if self._on_events is not None and (whole.rfind(_CONTAINER) >= 0 or whole.rfind(_FILE) >= 0):
             self._on_events(whole)
         self._bound_carry()
 
