@@ -189,7 +189,7 @@ def batch_of(*models: object) -> bytes:
         (batch_of(*["claude-opus-5-5"] * 100, "claude-haiku-5-5"), 404),
         (batch_of(*(f"claude-opus-{n}" for n in range(100)), "claude-haiku-5-5"), 404),
         (batch_of("claude-opus-5-5", None), 404),
-        (b"[]", 403),
+        (b"[]", 400),
         (b'{"requests":[]}', 403),
         (b'{"requests":[{}]}', 404),
     ],
@@ -214,7 +214,8 @@ def test_each_request_of_a_batch_has_to_ask_for_an_allowed_model(
         (b"POST", b"/v1/oauth/token", 403),
         (b"GET", b"/v1/models", 200),
         (b"POST", b"/v1/sessions", 200),
-        (b"GET", b"/v1/files", 200),
+        (b"GET", b"/v1/files/file_1", 503),
+        (b"GET", b"/anthropic/api/event_logging", 403),
     ],
 )
 def test_what_administers_the_organization_is_not_for_virtual_keys(

@@ -181,13 +181,13 @@ def test_hostile_model_name_is_escaped_and_short(model: str, told: str) -> None:
 def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
     """A field that is added here has to be looked at: it will be in every log."""
     assert Entry.__struct_fields__ == (
-        *("id", "started_at", "method", "path", "principal", "credential", "user_id", "team_id"),
-        *("client_address", "session_id"),
+        *("id", "started_at", "method", "path", "principal", "credential"),
+        *("user_id", "team_id", "client_address", "session_id"),
         *("end_user", "tags", "spend_logs_metadata"),
         *("agent_id", "parent_agent_id", "request_class", "agent_type"),
         *("model", "stream", "request_bytes", "ended", "attempts", "usage_complete"),
         *("response_bytes", "duration_seconds", "status", "error", "upstream_request_id"),
-        *("usage", "cost", "batch", "settles", "time_to_first_byte_seconds", "overhead_seconds"),
+        *("usage", "cost", "batch", "settles", "made", "time_to_first_byte_seconds", "overhead_seconds"),
     )
 
 

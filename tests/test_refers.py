@@ -181,6 +181,23 @@ def test_body_with_two_readings_is_refused(body: bytes, resource: Resource | Non
     assert "theirs" not in caught.value.message
 
 
+@pytest.mark.parametrize("body", [one for one in DECEPTIVE if one.values[0].startswith(b'{"')])  # type: ignore[union-attr]
+@pytest.mark.parametrize("filling", [b"x" * 50_000, b"\\u005f \\n" * 9_000], ids=["text", "escapes"])
+def test_large_body_is_read_like_a_small_one(body: bytes, filling: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        references_in(b'{"text":"%b",%b' % (filling, body[1:]), None)
+
+
+@pytest.mark.parametrize("name", ["file_id", "skill_id", "user_profile_id", "container"])
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_each_name_is_found_in_a_large_body(name: str, kind: type) -> None:
+    body = kind(b'{"text":"%b","%b" : "id_1"}' % (b"_" * 50_000, name.encode()))
+    assert references_in(body, None) == {"id_1"}
+    assert references_in(body.replace(b'"id_1"', b"null"), None) == set()
+    with pytest.raises(InvalidRequest):  # a reader of C's texts would stop at the NUL
+        references_in(kind(b'{"a":"\0%b","%b":"id_1"}' % (b" " * 50_000, name.encode())), None)
+
+
 def test_list_of_requests_that_stands_twice_is_refused() -> None:
     one = json.dumps([{"params": message(source("theirs"))}]).encode()
     for body in (b'{"requests":%b,"requests":[]}' % one, b'{"requests":%b,"\\u0072equests":[]}' % one):

@@ -253,6 +253,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         cost: `None` where nothing was used that has a price.
         batch: that the exchange has created.
         settles: the results that it has brought; they are charged to whoever has created the batch.
+        made: what was made with a virtual key, by its id at Anthropic, and the kind of each.
         request_bytes: of the body as it came.
         response_bytes: of the body as it went, without framing.
         time_to_first_byte_seconds: from `started_at` to the upstream's first byte.
@@ -293,5 +294,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     cost: Cost | None = None
     batch: NewBatch | None = None
     settles: BatchResults | None = None
+    made: dict[str, str] | None = None
     time_to_first_byte_seconds: float | None = None
     overhead_seconds: float | None = None

@@ -19,6 +19,7 @@ from ferryman.limits.spec import DEFAULTS, Defaults, KeySpec, Scope, part_of_key
 from ferryman.model import Entry
 from ferryman.process.messages import Snapshot
 from ferryman.relay.keyring import keyring_part
+from ferryman.relay.owners import Ask
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
 
@@ -52,6 +53,7 @@ class Gateway:
         loop: str = "asyncio",
         control_socket: str | None = None,
         counters: Admission | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.entries: list[Entry] = []
         self.keeps: Callable[[Entry], Entry] = lambda entry: entry
@@ -65,6 +67,7 @@ class Gateway:
             clock=clock or SystemClock(),
             control_socket=control_socket,
             counters=counters,
+            ask=ask,
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 

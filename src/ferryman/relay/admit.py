@@ -22,8 +22,9 @@ CACHED_LISTS = 1024
 def admit_route(key: Key, route: Route, *, capped: bool) -> None:
     """Let a request on `route` go on.
 
-    Organization and admin endpoints are for keys that name them in `allowed_routes` only: with a credential
-    that administers the organization they make keys and read everybody's usage. What costs money that no
+    Organization and admin endpoints, and what is not below `/v1/`, are for keys that name them in
+    `allowed_routes` only: with a credential that administers the organization they make keys and read
+    everybody's usage, and nothing is known of the others. What costs money that no
     answer tells is not for keys with a budget or with a list of models.
 
     Args:
@@ -42,10 +43,10 @@ def admit_route(key: Key, route: Route, *, capped: bool) -> None:
             raise PermissionDenied(
                 f"This key may not call `{route.path}`; `allowed_routes` has what it may call."
             )
-    elif route.kind == "organization":
+    elif route.kind == "closed":
         raise PermissionDenied(
-            f"`{route.path}` administers the organization, and virtual keys may not; whoever runs the "
-            "gateway can name it in the `allowed_routes` of a key."
+            f"`{route.path}` administers the organization, or is not part of the API, and is not for virtual "
+            "keys; whoever runs the gateway can name it in the `allowed_routes` of a key."
         )
     if route.kind == "unmetered" and (capped or key.allowed):
         has = "a budget" if capped else "a list of models"

@@ -17,12 +17,12 @@ import structlog
 from ferryman.errors import UpstreamInvalid
 from ferryman.hosts import TrustedProxies
 from ferryman.http1.client import Body
-from ferryman.http1.fields import without
 from ferryman.http1.message import Fields, ResponseHead
 from ferryman.http1.request import is_host
 from ferryman.model import BatchResults, Ended, NewBatch
 from ferryman.pricing.batch import Tally, held_nanousd
 from ferryman.relay.address import is_proxy
+from ferryman.relay.held import MAX_ANSWER_BYTES, noted, put, text_of
 from ferryman.relay.route import batch_id_of
 from ferryman.relay.values import Reading
 from ferryman.wire.batch import REFUSED, Asked, asked_in, batch_id_in, with_results_urls
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from ferryman.relay.meter import Meter
 
 log = structlog.get_logger("ferryman.relay")
-
-MAX_ANSWER_BYTES = 4 << 20
-"""Of an answer that shows batches. The longest page has 1,000 of them, of about 600 bytes each."""
 
 MAX_DECODED_BODY_BYTES = 1 << 25
 """A compressed body of a creation is read this far: a tenth of a second. No official client compresses."""
@@ -79,7 +76,7 @@ def _first(fields: Fields, name: bytes) -> bytes:
 
 
 class ShownMeter:
-    """For an answer that shows batches: it is held until it can be edited.
+    """For an answer that shows batches or the like: it is held until it can be edited.
 
     Attributes:
         batch: that was created, once it is known.
@@ -198,11 +195,9 @@ def edit_answer(exchange: Exchange, held: bytearray, *, end: bool) -> bool:
     head, meter = exchange.response_head, exchange.meter
     if (end and not held) or head is None or not isinstance(meter, ShownMeter):
         return True
-    coding = b",".join(head.fields.values(CODING)).lower()
-    is_plain = coding in {b"", b"identity"}
-    text = bytes(held) if is_plain else decoded(held, coding, MAX_ANSWER_BYTES)
+    text = text_of(head, held) if end else None
     told = None
-    if end and text is not None and len(text) <= MAX_ANSWER_BYTES:
+    if text is not None:
         with contextlib.suppress(*REFUSED):
             told = with_results_urls(text, _base(exchange))
     if text is None or told is None:
@@ -213,12 +208,8 @@ def edit_answer(exchange: Exchange, held: bytearray, *, end: bool) -> bool:
         meter.batch = msgspec.structs.replace(meter.batch, id=batch_id_in(text) or "")
     if told == text:
         return True
-    if not is_plain:
-        head.fields.kept = without(head.fields.kept, {CODING})
-    held[:] = told
-    head.length = None if head.length is None else len(told)
-    names = exchange.mutations
-    exchange.mutations = RESULTS_URL if names == "none" else f"{names}, {RESULTS_URL}"
+    put(head, held, told)
+    exchange.mutations = noted(exchange.mutations, RESULTS_URL)
     return True
 
 

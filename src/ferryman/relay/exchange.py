@@ -8,7 +8,6 @@ connections call the methods below as bytes arrive. Nothing here waits; what mus
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import structlog
 
@@ -18,17 +17,19 @@ from ferryman.http1.connection import ServerConnection
 from ferryman.http1.message import Request, ResponseHead
 from ferryman.model import NO_CALL, Call, Cost, Ended
 from ferryman.relay import forward, read
+from ferryman.relay.answer import meter_of, shows
 from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import Caller, authenticate
-from ferryman.relay.batch import BatchCall, batch_call, batch_meter, edit_answer
+from ferryman.relay.batch import BatchCall, batch_call
 from ferryman.relay.charge import charge
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
 from ferryman.relay.line import Line
-from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter, meter_for
+from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
+from ferryman.relay.ownership import Claim
 from ferryman.relay.prepare import edited, prepare
 from ferryman.relay.record import ended_by, outcome, record_of
-from ferryman.relay.respond import error_answer, error_event, own_answer, own_fields, relayed_fields
+from ferryman.relay.respond import error_answer, error_event, own_answer, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
@@ -47,7 +48,7 @@ class Exchange(Flow):
 
     __slots__ = (
         "answered_at", "attempts", "attribution", "batch", "body", "body_bytes", "body_limit", "call",
-        "caller", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
+        "caller", "claim", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
         "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes",
         "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
     )  # fmt: skip
@@ -61,6 +62,7 @@ class Exchange(Flow):
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
         self.route, self.call = NO_ROUTE, NO_CALL
         self.caller: Caller | None = None
+        self.claim: Claim | None = None
         self.batch: BatchCall | None = None
         self.hold: Hold | None = None
         self.refusal: RelayError | None = None
@@ -92,8 +94,7 @@ class Exchange(Flow):
             self.line = line = self.line.of(self.route)
             if self.route.target:
                 self.caller = authenticate(self.request.fields, line.auth, line.check, self.started_at)
-                if line.gate is not None:
-                    line.gate.admit_route(self.caller.key, self.route)
+                line.enter(self)
             self.body_limit = read.room_for(self.route, self.request, line.held_bytes, line.limits)
         except RelayError as error:
             self._refuse(error)
@@ -165,12 +166,11 @@ class Exchange(Flow):
 
     def admit(self, text: Body) -> None:
         """See whether the call, with the decoded body `text`, may go on; called again after a wait."""
-        gate = self.line.gate
         try:
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
                 self.batch = batch_call(self) if self.route.batch == "create" else None
-            if (gate is None or gate.admits(self, text)) and self._prepare(text):
+            if self.line.admits(self, text) and self._prepare(text):
                 self._forward()
         except RelayError as error:
             self.fail(error)
@@ -255,14 +255,22 @@ class Exchange(Flow):
             self.overhead_seconds += self.line.clock.monotonic() - now
         if end:
             self.upstream = None
+        if self.held_answer is None:
+            self._pass_on(data, end=end)
+            return
+        self.held_answer += data
+        if end or not self.meter.holds:
+            self.show(self.held_answer, end=end)
+
+    def show(self, held: bytearray, *, end: bool) -> None:
+        """Go on with an answer that was held; called again after a wait."""
+        if shows(self, held, end=end):
+            self.held_answer = None
+            self._pass_on(bytes(held), end=end)
+
+    def _pass_on(self, data: bytes, *, end: bool) -> None:
+        if end:
             self.line.leave(self)
-        if self.held_answer is not None:
-            self.held_answer += data
-            if self.meter.holds and not end:
-                return
-            if self.route.batch and not edit_answer(self, self.held_answer, end=end):
-                return
-            data, self.held_answer = bytes(self.held_answer), None
         if end or self.meter.over:
             self.settle(Ended.DONE)
         if not self.answered and self.response_head is not None:
@@ -271,11 +279,8 @@ class Exchange(Flow):
 
     def _start_answer(self, head: ResponseHead, now: float) -> None:
         self.answered_at, self.response_head, self.status = now, head, head.status
-        if self.route.batch:
-            self.meter = batch_meter(self, head, self.meter)
         self._let_go()
-        if self.route.metered:
-            self.meter = meter_for(head, partial(self.line.recorder.seen, self.id))
+        self.meter = meter_of(self, head)
         if self.meter.holds:
             self.held_answer = bytearray()
         else:
@@ -331,8 +336,7 @@ class Exchange(Flow):
     def _answer_own(self, found: Route) -> None:
         self.line.leave(self)
         self.settled = True  # health checks and the like are no exchanges: no record
-        status, headers, body = own_answer(found.path, self.line.state)
-        self._answer(status, own_fields(headers, self.id), body)
+        self._answer(*own_answer(found.path, self.id, self.line.state))
 
     def _answer(self, status: int, fields: bytes, body: bytes) -> None:
         self.client.start_response(status, fields, len(body))
@@ -381,16 +385,14 @@ class Exchange(Flow):
         """
         if self.settled:
             return
-        self.settled = True
+        self.settled, line = True, self.line
         if self.held_bytes:
             self._let_go()
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            line = self.line
             usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
-            if line.gate is not None:
-                line.gate.settle(self, usage)
+            line.settle(self, usage)
             line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:  # whatever it is, the client must not wait for ever because of it
             log.exception("record lost", id=self.id)

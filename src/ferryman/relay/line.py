@@ -8,8 +8,10 @@ import structlog
 
 from ferryman.clock import Clock
 from ferryman.errors import Unavailable
+from ferryman.http1.client import Body
 from ferryman.http1.pool import Pool
 from ferryman.ids import Ids
+from ferryman.model import Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
     from ferryman.relay.gate import Gate
+    from ferryman.relay.ownership import Ownership
 
 KEYS_NOT_KNOWN = "keys not known yet"
 
@@ -36,6 +39,7 @@ class Line:
         auth: the `auth` in force: `keys`, `open` or `passthrough`.
         check: what virtual keys are looked up with, `None` where none is asked for.
         gate: what limits and budgets are kept with, `None` where there are none.
+        ownership: what keeps apart what callers have made, `None` where callers are not told apart.
         limits: what each exchange is held to.
         face: what the upstream is given with each request.
         pool: the connections to it.
@@ -68,10 +72,12 @@ class Line:
         catalog: Catalog,
         check: KeyCheck | None = None,
         gate: Gate | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         self.auth = auth
         self.check = check
         self.gate = gate
+        self.ownership = ownership
         self.limits = limits
         self.face = face
         self.pool = pool
@@ -137,6 +143,35 @@ class Line:
         if self.control is None:
             raise Unavailable(f"`{route.path}` is the control plane's, and this worker runs without one.")
         return self.control
+
+    def enter(self, exchange: Exchange) -> None:
+        """Let the request of a known caller go on whose body has not been read.
+
+        Raises:
+            PermissionDenied, MethodNotAllowed: its route is not for this caller.
+        """
+        if self.gate is not None and exchange.caller is not None:
+            self.gate.admit_route(exchange.caller.key, exchange.route)
+        if self.ownership is not None:
+            self.ownership.begin(exchange)
+
+    def admits(self, exchange: Exchange, text: Body) -> bool:
+        """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.
+
+        Raises:
+            RelayError: it names what is not for its caller, or a limit or a budget does not allow it.
+        """
+        owned, gate = self.ownership, self.gate
+        return (owned is None or owned.admits(exchange, text)) and (
+            gate is None or gate.admits(exchange, text)
+        )
+
+    def settle(self, exchange: Exchange, usage: Usage | None) -> None:
+        """Give back what `exchange`, which is over, has taken of limits and budgets."""
+        if self.ownership is not None:
+            self.ownership.leave(exchange)
+        if self.gate is not None:
+            self.gate.settle(exchange, usage)
 
     def leave(self, exchange: Exchange) -> None:
         """`exchange` waits for nothing any more."""

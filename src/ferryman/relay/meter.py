@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from ferryman.relay.values import Reading, Uncounted, joined
 from ferryman.wire.names import CODING
 from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
 from ferryman.wire.scan import TopLevelObject
+from ferryman.wire.shown import made_in_events, made_in_message
 from ferryman.wire.sse import MessageStream
 from ferryman.wire.usage import answer_of, usage_of_object
 
@@ -65,19 +67,30 @@ class Meter(Protocol):
         """What has been seen so far."""
 
 
-def meter_for(head: ResponseHead, on_start: Callable[[Usage], None] = lambda _: None) -> Meter:
+OnMade = Callable[[Mapping[str, str]], None]
+
+
+def meter_for(
+    head: ResponseHead,
+    on_start: Callable[[Usage], None] = lambda _: None,
+    on_made: OnMade | None = None,
+) -> Meter:
     """The meter for an answer to a Messages request with this head.
 
-    `on_start` hears what the first event of a stream tells of the input.
+    Args:
+        head: of the answer.
+        on_start: hears what the first event of a stream tells of the input.
+        on_made: hears what was made, by id, and the kind of each; `None` if nobody wants to know. Of an
+            answer that is too long to be held it hears nothing.
     """
     found = head.fields.found
     kind = found.get(_TYPE, b"")
     if kind not in _KINDS:
         kind = kind.partition(b";")[0].strip().lower()
     if kind == b"text/event-stream":
-        meter: Meter = StreamMeter(on_start)
+        meter: Meter = StreamMeter(on_start, on_made)
     elif kind == b"application/json" and head.status == 200:
-        meter = JsonMeter()
+        meter = JsonMeter(on_made)
     else:
         return NoMeter(complete=head.status != 200)
     coding = b",".join(head.fields.values(CODING)).lower() if CODING in found else b""
@@ -114,12 +127,14 @@ NOT_BEGUN = NoMeter(complete=False)
 class JsonMeter:
     """For a whole answer."""
 
-    __slots__ = ("_held", "_scan")
+    __slots__ = ("_held", "_on_made", "_scan")
     over = False
     at_boundary = False
     failed = False
 
-    def __init__(self) -> None:
+    def __init__(self, on_made: OnMade | None = None) -> None:
+        """`on_made` as for `meter_for`."""
+        self._on_made = on_made
         self._held: Body = b""
         self._scan: TopLevelObject | None = None
 
@@ -145,6 +160,8 @@ class JsonMeter:
             usage = None if self._scan.value is None else usage_of_object(self._scan.value)
             return Reading(usage, complete=usage is not None, fault=None)
         body = self._held
+        if self._on_made is not None:
+            _tell(self._on_made, made_in_message(bytes(body)))
         answer = answer_of(body)
         usage = answer.usage
         if usage is None:
@@ -160,8 +177,11 @@ class StreamMeter:
     __slots__ = ("_stream",)
     holds = False
 
-    def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
-        self._stream = MessageStream(on_start)
+    def __init__(
+        self, on_start: Callable[[Usage], None] = lambda _: None, on_made: OnMade | None = None
+    ) -> None:
+        """Both as for `meter_for`."""
+        self._stream = MessageStream(on_start, None if on_made is None else partial(_look, on_made))
 
     @property
     def over(self) -> bool:
@@ -198,6 +218,15 @@ class StreamMeter:
             stream.declined,
             None if counted else Uncounted(stream.delta_bytes, stream.delta_events),
         )
+
+
+def _look(on_made: OnMade, events: bytes) -> None:
+    _tell(on_made, made_in_events(events))
+
+
+def _tell(on_made: OnMade, made: Mapping[str, str]) -> None:
+    if made:
+        on_made(made)
 
 
 class GzipMeter:

@@ -29,10 +29,12 @@ from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import PRICES, WorkerState
+from ferryman.relay.ask import Asker
 from ferryman.relay.feed import Feed
 from ferryman.relay.keyring import keyring_part
 from ferryman.relay.line import KEYS_NOT_KNOWN
 from ferryman.relay.listen import Place
+from ferryman.relay.owners import asking
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
 from ferryman.settings_store import journal_directory
@@ -75,6 +77,7 @@ async def work(child: Child) -> None:
                 place=place,
                 control_socket=str(directory.relayed),
                 counters=counters_of(child, journal),
+                ask=asking(Asker(str(directory.control))),
             )
             try:
                 await serve(child, worker, str(directory.feed))

@@ -17,6 +17,7 @@ from ferryman.errors import (
 from ferryman.model import Ended, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints
 from ferryman.relay.batch import with_batch
+from ferryman.relay.ownership import with_made
 from ferryman.relay.route import shown
 from ferryman.relay.shapes import Caller, KnownCaller, Outcome
 from ferryman.wire.names import REQUEST_ID
@@ -134,4 +135,5 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
         int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
     )
     record = b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])
+    record = with_made(record, exchange.claim)
     return with_batch(record, exchange.meter, ended) if exchange.route.batch else record

@@ -70,11 +70,12 @@ def error_event(error: RelayError, request_id: str) -> bytes:
     return b"event: error\ndata: %b\n\n" % error_body(error, request_id)
 
 
-def own_answer(path: str, state: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body for one of our own paths.
+def own_answer(path: str, request_id: str, state: str) -> tuple[int, bytes, bytes]:
+    """Status, header lines and body for one of our own paths.
 
     Args:
         path: which.
+        request_id: ours.
         state: of the line; see `Line.state`.
     """
     status = 200
@@ -95,4 +96,4 @@ def own_answer(path: str, state: str) -> tuple[int, list[tuple[bytes, bytes]], b
             "health": "/health",
         }
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    return status, headers, msgspec.json.encode(body)
+    return status, own_fields(headers, request_id), msgspec.json.encode(body)

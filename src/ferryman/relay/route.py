@@ -9,6 +9,7 @@ from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
 from ferryman.http1.message import Request
 from ferryman.http1.request import is_host
 from ferryman.relay.values import Route
+from ferryman.wire.owned import CLOSED, Resource, resource_of
 
 OWN_PATHS = frozenset(
     {
@@ -36,9 +37,6 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
 _RESULTS = re.compile(rb"/v1/messages/batches/([^/]+)/results/?")
-_ORGANIZATION = re.compile(rb"/v1/(?:organizations?|oauth)(?:/|$)", re.IGNORECASE)
-"""Keys, members, usage and settings of the account; and tokens in its name."""
-
 _FREE = re.compile(rb"/v1/(?:files|skills|messages/batches|models)(?:/|$)")
 """Anthropic charges nothing for storing and looking; what else is posted may start work that costs."""
 
@@ -97,7 +95,8 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
-    route = Route(shown(path), upstream_path + query, kind=_kind(plain, method))
+    resource = resource_of(method, upstream_path)
+    route = Route(shown(path), upstream_path + query, kind=_kind(plain, method, resource), resource=resource)
     if method == b"POST":
         if plain == b"/v1/messages":
             return route._replace(
@@ -122,10 +121,10 @@ def _batch_route(route: Route, plain: bytes, method: bytes) -> Route:
     return route._replace(codings=_IDENTITY, batch=what)
 
 
-def _kind(plain: bytes, method: bytes) -> str:
+def _kind(plain: bytes, method: bytes, resource: Resource | None) -> str:
     """What a request may cost whose body nobody looks into, by its path without escapes."""
-    if _ORGANIZATION.match(plain):
-        return "organization"
+    if resource is not None and resource.kind in CLOSED:
+        return "closed"
     return "free" if method in _FREE_METHODS or _FREE.match(plain) else "unmetered"
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from ferryman.http1.client import Body
 from ferryman.model import Refusal, Usage
+from ferryman.wire.owned import Resource
 
 
 class LineLimits(NamedTuple):
@@ -51,7 +52,8 @@ class Route(NamedTuple):
         control: the control plane answers, not the upstream.
         batch: what it does with message batches: `create`, `results`, or `other`; empty elsewhere.
         kind: what it may cost: `messages`, `count_tokens`, `batch`, `free`, or `unmetered` where no answer
-            tells; `organization` is what administers the account.
+            tells; `closed` is not for virtual keys (`ferryman.wire.owned.CLOSED`).
+        resource: of Anthropic's that it is about, `None` for what belongs to nobody.
     """
 
     path: str
@@ -63,6 +65,7 @@ class Route(NamedTuple):
     control: bool = False
     batch: str = ""
     kind: str = "free"
+    resource: Resource | None = None
 
 
 NO_ROUTE = Route("", b"")

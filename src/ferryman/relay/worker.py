@@ -11,7 +11,7 @@ from hashlib import sha256
 import structlog
 
 from ferryman.clock import Clock, SystemClock
-from ferryman.errors import RelayError, SettingsError
+from ferryman.errors import RelayError, SettingsError, Unavailable
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.dial import Dialer
 from ferryman.http1.fields import FieldReader
@@ -21,11 +21,12 @@ from ferryman.http1.resolve import Resolver
 from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
 from ferryman.limits.admission import Admission
+from ferryman.limits.owner import Owner
 from ferryman.model import Ended
 from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.messages import PRICES, Snapshot
-from ferryman.relay import attribute, authenticate, batch, meter, prepare, respond
+from ferryman.relay import attribute, authenticate, batch, meter, ownership, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.authenticate import KeyCheck
 from ferryman.relay.exchange import Exchange
@@ -35,6 +36,8 @@ from ferryman.relay.keyring import Keyring
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
 from ferryman.relay.own import control_line
+from ferryman.relay.owners import Ask, Owners
+from ferryman.relay.ownership import Ownership
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
@@ -49,7 +52,9 @@ SWEEP_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
 """How long clients have, when all time is up, to take what was written for them."""
 
-REQUEST_FIELDS = authenticate.WATCHED | prepare.WATCHED | attribute.WATCHED | batch.WATCHED | {CODING}
+REQUEST_FIELDS = (
+    authenticate.WATCHED | prepare.WATCHED | attribute.WATCHED | batch.WATCHED | ownership.WATCHED | {CODING}
+)
 RESPONSE_FIELDS = meter.WATCHED | {REQUEST_ID}
 """The headers that some step looks at; all others are passed on unseen."""
 
@@ -67,6 +72,7 @@ class Worker:
         place: Place | None = None,
         control_socket: str | None = None,
         counters: Admission | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -79,6 +85,8 @@ class Worker:
             control_socket: path of the control plane's socket, `None` without one.
             counters: where this worker counts what its calls use up, `None` lets nobody through who is held
                 to a limit or a budget.
+            ask: asks the control plane for owners, `None` without one: then callers with a key see only what
+                was made through this worker.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
@@ -87,6 +95,8 @@ class Worker:
         gate = Gate(self.keyring, counters, self.clock, settings.slice_wait_seconds)
         check = key_check(settings, self.keyring)
         self.line = build_line(settings, clock=self.clock, recorder=recorder, check=check, gate=gate)
+        if check is not None:
+            self.line.ownership = Ownership(Owners(ask or _nobody, self.clock.monotonic))
         if control_socket is not None:
             self.line.control = control_line(
                 self.line,
@@ -170,6 +180,8 @@ class Worker:
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self.line.tasks.close()
+        if self.line.ownership is not None:
+            await self.line.ownership.close()
         for pool in self.line.pools:
             await pool.close()
 
@@ -190,6 +202,10 @@ class Worker:
         request_id = self.line.ids.next(self.clock.now())
         log.info("request refused", request_id=request_id, status=error.status, reason=error.message)
         return respond.error_answer(error, request_id)
+
+
+async def _nobody(_ids: list[str]) -> dict[str, Owner]:
+    raise Unavailable("This worker runs without a control plane.")
 
 
 def build_line(

@@ -129,6 +129,7 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     cost: FlatCost = NO_COST
     batch: msgspec.Raw = NOTHING
     settles: msgspec.Raw = NOTHING
+    made: msgspec.Raw = NOTHING
     time_to_first_byte_seconds: float = ABSENT
     overhead_seconds: float = ABSENT
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferryman.limits.owner import Owner
+from ferryman.model import Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.rows import microseconds
 from ferryman.store.schema_owners import owners
@@ -42,6 +43,15 @@ class Made(NamedTuple):
     kind: str
     owner: Owner
     made_at: datetime
+
+
+def made_by(entries: Iterable[Entry]) -> Iterator[Made]:
+    """What `entries` tell to be made; those without a principal tell nothing."""
+    for entry in entries:
+        if entry.made and entry.principal is not None:
+            owner = Owner(entry.principal, entry.team_id)
+            for resource_id, kind in entry.made.items():
+                yield Made(resource_id, kind, owner, entry.started_at)
 
 
 def insert_many(connection: Connection, made: Iterable[Made]) -> None:

@@ -48,7 +48,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         key: under what it is added up.
         measures: what is added up: one for each of `MEASURES`, `''` for what is not there.
         tags: each once.
-        entry: of an exchange that tells of a batch.
+        entry: of an exchange that tells of a batch, or of what it has made.
         flat: what it was made of.
     """
 
@@ -159,7 +159,7 @@ def row_of(payload: bytes) -> Row:
         (day, model, principal, end_user, status_class, outcome),
         (1, failed, *counts, nanousd),
         tags,
-        None if flat.batch is flat.settles is NOTHING else decode_entry(payload),
+        None if flat.batch is flat.settles is flat.made is NOTHING else decode_entry(payload),
         flat,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from ferryman.store import schema
 from ferryman.store.batches import settled, taken
 from ferryman.store.counters import Charged, Journal, charge, charged
 from ferryman.store.engine import Engines, translated
+from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
 from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
@@ -113,6 +114,7 @@ class Writer:
         holds: list[Charged] = []
         if entries:
             batch = batch + taken(connection, entries, holds)
+            insert_many(connection, made_by(entries))
         inserted = self._insert_new(connection, batch, journal, holds)
         for checkpoint in checkpoints if is_last else ():
             values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))

@@ -112,7 +112,7 @@ def decoded(body: bytes | bytearray, coding: bytes, limit_bytes: int) -> bytes |
 
     Returns:
         At most `limit_bytes + 1` bytes: a longer result is cut there. `None` for what cannot be decoded:
-        an unknown coding, several of them, or damaged data.
+        an unknown coding, several of them, damaged data, or more behind the end.
     """
     bits = _WINDOW_BITS.get(coding.strip().lower())
     if bits is None:
@@ -122,7 +122,10 @@ def decoded(body: bytes | bytearray, coding: bytes, limit_bytes: int) -> bytes |
         result = decoder.decompress(body, limit_bytes + 1)
     except zlib.error:
         return None
-    return result if decoder.eof or len(result) > limit_bytes else None
+    if len(result) > limit_bytes:
+        return result
+    # A reader that goes on behind the end would see more than we have.
+    return result if decoder.eof and not decoder.unused_data else None
 
 
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # zlib's numbers for the formats of RFC 9110

@@ -172,7 +172,7 @@ def made_in_events(events: bytes) -> dict[str, str]:
 
 
 def _may_tell(data: bytes) -> bool:
-    return data.find(_CONTAINER_MARK) >= 0 or data.find(_FILE_MARK) >= 0
+    return data.rfind(_CONTAINER_MARK) >= 0 or data.rfind(_FILE_MARK) >= 0  # `find` takes three times as long
 
 
 def _made(holder: _Holder | None, blocks: Iterable[msgspec.Raw]) -> dict[str, str]:

@@ -25,6 +25,7 @@ first tries to read its left side as a number, and what that raises costs more t
 _DELTA = b'"content_block_delta"'
 _START = b'"content_block_start"'
 _FALLBACK = b'"fallback"'
+_CONTAINER, _FILE = b'"container"', b'"file_id"'  # `rfind` takes half as long as `find` with these
 
 
 class MessageStream:
@@ -47,6 +48,7 @@ class MessageStream:
         "_after_cr",
         "_carry",
         "_last",
+        "_on_events",
         "_on_start",
         "_passing_over",
         "_told",
@@ -61,9 +63,19 @@ class MessageStream:
         "usage_final",
     )
 
-    def __init__(self, on_start: Callable[[Usage], None] = lambda _: None) -> None:
-        """`on_start` hears the usage of `message_start`."""
+    def __init__(
+        self,
+        on_start: Callable[[Usage], None] = lambda _: None,
+        on_events: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Tell of some of what is seen.
+
+        Args:
+            on_start: hears the usage of `message_start`.
+            on_events: hears the whole events of each read in which a container or a file may be told.
+        """
         self._on_start = on_start
+        self._on_events = on_events
         self.usage: Usage | None = None
         self.usage_final = False
         self.stopped = False
@@ -118,6 +130,8 @@ class MessageStream:
             whole = whole[whole.find(b"\n\n") + 2 :]
         self._last = whole
         self._read_events(whole)
+        if self._on_events is not None and (whole.rfind(_CONTAINER) >= 0 or whole.rfind(_FILE) >= 0):
+            self._on_events(whole)
         self._bound_carry()
 
     def _with_lf(self, data: bytes) -> bytes:
