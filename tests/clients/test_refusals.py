@@ -7,15 +7,19 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from ferryman.limits.spec import Budget, Limit, Scope
 from ferryman.simulator.server import Server
 
 from .barrier import KEY, MASTER_KEY, USD, Barrier
-from .program import Program
+from .environments import claude_code
+from .meter import SETTINGS
+from .program import Program, run
 from .tee import Message, Tee
 from .test_claude_code import ask
 from .test_sdks import HELLO
@@ -185,7 +189,7 @@ def test_sdk_raises_at_once_what_was_refused(
 
 @each_refusal
 def test_claude_code_prints_at_once_what_was_refused(
-    barrier: Barrier, tmp_path: Any, refusal: Refusal
+    barrier: Barrier, tmp_path: Path, refusal: Refusal
 ) -> None:
     refusal.let(barrier)
     with Tee("127.0.0.1", barrier.gateway.port) as tee:
@@ -203,7 +207,7 @@ def test_claude_code_prints_at_once_what_was_refused(
     assert seconds < CLAUDE_SECONDS
 
 
-def ask_patiently(tee: Tee, home: Any, *arguments: str, **environment: str) -> dict[str, Any]:
+def ask_patiently(tee: Tee, home: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     """Claude Code with all of its retries."""
     url = f"http://{tee.address}"
     return ask(url, home, *(arguments or ("say hi",)), CLAUDE_CODE_MAX_RETRIES="10", **environment)
@@ -219,7 +223,7 @@ def test_sdk_asks_again_in_a_second_and_finds_a_place(sdk: Program, barrier: Bar
     check_let_through(answers)
 
 
-def test_claude_code_asks_again_in_a_second_and_finds_a_place(barrier: Barrier, tmp_path: Any) -> None:
+def test_claude_code_asks_again_in_a_second_and_finds_a_place(barrier: Barrier, tmp_path: Path) -> None:
     limit = barrier.limit("parallel", 1)
     barrier.tell(laptop(limits=[limit]))
     told, answers = asked_while_taken(
@@ -272,7 +276,7 @@ def test_sdk_waits_for_a_gateway_that_does_not_know_its_keys_yet(sdk: Program, u
 
 
 def test_claude_code_waits_for_a_gateway_that_does_not_know_its_keys_yet(
-    unaware: Barrier, tmp_path: Any
+    unaware: Barrier, tmp_path: Path
 ) -> None:
     with Tee("127.0.0.1", unaware.gateway.port) as tee, ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask_patiently, tee, tmp_path, ANTHROPIC_API_KEY=KEY)
@@ -293,9 +297,70 @@ def test_sdk_raises_that_a_body_is_too_large(sdk: Program, narrow: Barrier) -> N
     assert str(BODY_BYTES) in told["shown"].replace(",", "")
 
 
-def test_claude_code_says_that_a_body_is_too_large(narrow: Barrier, tmp_path: Any) -> None:
+def test_claude_code_says_that_a_body_is_too_large(narrow: Barrier, tmp_path: Path) -> None:
     with Tee("127.0.0.1", narrow.gateway.port) as tee:
         told = ask_patiently(tee, tmp_path, ANTHROPIC_API_KEY=KEY)
         (answer,) = [answer for _, answer in tee.exchanges()]
     assert answer.status == told["api_error_status"] == 413
     assert told["result"].startswith("Request too large")
+
+
+NOTICES = [
+    pytest.param(0.1, None, "allowed", None, id="little"),
+    pytest.param(0.8, None, "allowed_warning", 0.75, id="three-quarters"),
+    pytest.param(0.96, None, "allowed_warning", 0.95, id="nearly-all"),
+    pytest.param(0.4, 0.3, "allowed_warning", 0.3, id="more-than-the-soft-budget"),
+]
+
+
+@pytest.mark.parametrize(("spent", "soft", "status", "passed"), NOTICES)
+def test_claude_code_takes_notice_of_how_far_a_budget_is_used(
+    barrier: Barrier, tmp_path: Path, spent: float, soft: float | None, status: str, passed: float | None
+) -> None:
+    cap = 1_000 * USD
+    budget = barrier.far_budget(cap, int(spent * cap))
+    if soft is not None:
+        budget = msgspec.structs.replace(budget, soft_nanousd=int(soft * cap))
+    barrier.tell(laptop([budget]))
+    info, answers = limits_shown(barrier, tmp_path)
+    assert (info["status"], info["overageStatus"]) == (status, status)
+    assert info.get("surpassedThreshold") == passed
+    assert info.get("utilization") == (None if passed is None else spent)
+    assert info["resetsAt"] == info["overageResetsAt"] == barrier.span(budget).end
+    assert not any(answer.values("anthropic-ratelimit-requests-limit") for answer in answers)
+
+
+def test_claude_code_reads_of_a_spent_budget_that_it_is_its_own(barrier: Barrier, tmp_path: Path) -> None:
+    budget = barrier.far_budget(USD, USD)
+    barrier.tell(laptop([budget]))
+    info, (answer,) = limits_shown(barrier, tmp_path)
+    assert answer.status == 429
+    assert (info["status"], info["overageResetsAt"]) == ("rejected", barrier.span(budget).end)
+    assert info["memberSpendLimit"] == {"period": "monthly"}
+
+
+def test_claude_code_is_told_nothing_where_there_is_no_budget(barrier: Barrier, tmp_path: Path) -> None:
+    barrier.tell()
+    info, answers = limits_shown(barrier, tmp_path)
+    assert info == {"status": "allowed", "isUsingOverage": False}
+    assert all(answer.values("anthropic-ratelimit-requests-limit") for answer in answers)
+
+
+def limits_shown(barrier: Barrier, home: Path) -> tuple[dict[str, Any], list[Message]]:
+    """What Claude Code makes of the headers, and the answers that it got.
+
+    With a key in `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` it does not look at them (2.1.330).
+    """
+    with Tee("127.0.0.1", barrier.gateway.port) as tee:
+        done = run(
+            [str(claude_code()), "-p", "--output-format", "stream-json", "--verbose", "say hi"],
+            home,
+            ANTHROPIC_BASE_URL=f"http://{tee.address}",
+            CLAUDE_CONFIG_DIR=str(home / "config"),
+            CLAUDE_CODE_OAUTH_TOKEN=KEY,
+            **SETTINGS,
+        )
+        answers = [answer for _, answer in tee.exchanges()]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    (info,) = [event["rate_limit_info"] for event in events if event["type"] == "rate_limit_event"]
+    return info, answers

@@ -32,11 +32,17 @@ _UNITS = {
 }
 
 
-def below_cap(counted: Counted) -> bytes:
-    """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used."""
-    cap = counted.budget.cap_nanousd or 1
-    percent = min(99, max(0, counted.committed_nanousd * 100 // cap))
+def below_cap(counted: Counted, used_nanousd: int) -> bytes:
+    """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used.
+
+    A soft budget is one more share that can be passed: the client shows its notice for any.
+    """
+    budget = counted.budget
+    cap, soft = budget.cap_nanousd or 1, budget.soft_nanousd
+    percent = min(99, max(0, used_nanousd * 100 // cap))
     passed = next((share for share in WARNING_SHARES if percent >= share), None)
+    if passed is None and soft is not None and used_nanousd > soft:
+        passed = max(1, soft * 100 // cap)
     state = b"allowed" if passed is None else b"allowed_warning"
     lines = [
         (b"status", state),

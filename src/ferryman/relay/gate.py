@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from ferryman.clock import Clock
 from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
@@ -28,6 +30,8 @@ from ferryman.relay.values import Attribution, Route
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
+log = structlog.get_logger("ferryman.relay")
+
 RETRY_SECONDS = 0.01
 """Between two looks at what calls wait for: the control plane answers within milliseconds."""
 
@@ -36,6 +40,9 @@ MAX_WAITING = 1_000
 
 KEPT_RULES = 64
 """Kinds and models of one key's calls whose rules are kept ready: a client may make names up."""
+
+MAX_WARNED = 10_000
+"""Budgets of which it is remembered that they were warned of; beyond them it is warned once more."""
 
 Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
@@ -47,10 +54,21 @@ class Hold(NamedTuple):
     Attributes:
         taken: to be settled once.
         ceiling_nanousd: the most that it can cost, 0 where that is not known.
+        expected_nanousd: what such calls have cost.
     """
 
     taken: Taken
     ceiling_nanousd: int
+    expected_nanousd: int
+
+    def used_before(self, counted: Counted) -> int:
+        """Nano-dollars spent or held of a budget, this call's own hold left out.
+
+        What people are told: the most that one call of Claude Code can cost is $14, and of a budget of $20
+        they would be warned before they have spent a cent.
+        """
+        is_ceiling = counted.budget.hold == "ceiling"
+        return counted.committed_nanousd - (self.ceiling_nanousd if is_ceiling else self.expected_nanousd)
 
 
 class Gate:
@@ -80,6 +98,7 @@ class Gate:
         self._tokens = Expectations()
         self._shares = Shares()
         self._ceilings = Ceilings(load_catalog())
+        self._warned: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<Gate {self._ring!r}, {len(self._waiting)} waiting>"
@@ -141,7 +160,8 @@ class Gate:
                 )
             if isinstance(found, Refused):
                 raise _refusal(rules, found, now)
-            exchange.hold = Hold(found, demand.ceiling_nanousd)
+            exchange.hold = hold = Hold(found, demand.ceiling_nanousd, demand.expected_nanousd)
+            self._warn(rules, hold)
         self._waiting.pop(exchange, None)
         return True
 
@@ -175,7 +195,31 @@ class Gate:
         capped = [one for one in hold.taken.budgets if one.budget.cap_nanousd]
         if not capped:
             return kept
-        return caps.without_upstream_limits(kept) + caps.below_cap(max(capped, key=_used_share))
+        used, tightest = max(
+            ((hold.used_before(one), one) for one in capped),
+            key=lambda pair: pair[0] / (pair[1].budget.cap_nanousd or 1),
+        )
+        return caps.without_upstream_limits(kept) + caps.below_cap(tightest, used)
+
+    def _warn(self, rules: Rules, hold: Hold) -> None:
+        """Log what is used beyond a soft budget: once a window."""
+        for counted in hold.taken.budgets:
+            budget, start = counted.budget, counted.span.start
+            soft = budget.soft_nanousd
+            if soft is None or self._warned.get(budget.row) == start:
+                continue
+            used = hold.used_before(counted)
+            if used > soft:
+                if len(self._warned) >= MAX_WARNED:
+                    self._warned.clear()
+                self._warned[budget.row] = start
+                log.warning(
+                    "soft budget passed",
+                    of=rules.scopes[id(budget)].shown,
+                    window=budget.window or "without end",
+                    soft=caps.usd(soft),
+                    used=caps.usd(used),
+                )
 
     def _held_to(self, key: Key) -> HeldTo:
         held, ring = key.held, self._ring
@@ -316,10 +360,6 @@ def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
         return True
     matches = name_pattern([pattern]).fullmatch
     return any(matches(model) for model in models)
-
-
-def _used_share(counted: Counted) -> float:
-    return counted.committed_nanousd / (counted.budget.cap_nanousd or 1)
 
 
 def _blocked(scope: Scope) -> PermissionDenied:
