@@ -27,6 +27,7 @@ from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.spend import Spend
+from ferryman.control.usage_page import Usage
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
@@ -84,9 +85,10 @@ async def work(child: Child) -> None:
     reports = Spend(store.read, lambda: prices.catalog)
     limits = gateway_limits(settings)
     publisher = Publisher(store, feed, limits, Rows(), lambda: {PRICES: prices.part})
-    desk = Desk(store, publisher, LedgerSpends(store), clock, settings.master_key)
-    owners = Owners(store.owners.lookup)
-    routes = [*processes.routes(), *reports.routes(), *owners.routes(), *desk.routes()]
+    spends = LedgerSpends(store)
+    desk = Desk(store, publisher, spends, clock, settings.master_key)
+    parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock))
+    routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
@@ -106,9 +108,8 @@ async def work(child: Child) -> None:
     await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
-    reports.close()
-    owners.close()
-    desk.close()
+    for part in parts:
+        part.close()
     await feed.close()
 
 
