@@ -9,6 +9,7 @@ from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
 from ferryman.http1.message import Request
 from ferryman.http1.request import is_host
 from ferryman.relay.values import Route
+from ferryman.wording import without_keys
 
 OWN_PATHS = frozenset(
     {
@@ -32,6 +33,9 @@ _CONTROL = re.compile(
 
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
+
+MAX_SHOWN_BYTES = 200
+"""Of a path."""
 
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
@@ -145,11 +149,11 @@ def _agrees(absolute: re.Match[bytes], request: Request) -> bool:
 
 
 def shown(path: bytes) -> str:
-    """`path` for people and records: ASCII, not endless, without query, host and what stands before it."""
+    """`path` for people and records: not endless, without query, host and what stands before it, and keys."""
     path = path.partition(b"?")[0].partition(b"#")[0]
     if absolute := _ABSOLUTE.match(path):
         path = path[absolute.end() :]
-    return path[:200].decode("ascii", "backslashreplace")
+    return without_keys(path[:MAX_SHOWN_BYTES].decode("ascii", "backslashreplace"))
 
 
 _KNOWN = {
