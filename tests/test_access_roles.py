@@ -17,7 +17,7 @@ from tests.support.control import Control
 from tests.support.gateway import HeldClock
 
 ROLES = ("proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer")
-FOR_OWN = {"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json"}
+FOR_OWN = {"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json", "/api/oauth/usage"}
 REGENERATE = {"/key/regenerate", "/key/{key}/regenerate"}
 
 

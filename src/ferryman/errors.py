@@ -36,6 +36,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ferryman.wording import without_keys
+
 
 class FerrymanError(Exception):
     """The root of all errors that Ferryman raises itself."""
@@ -80,7 +82,7 @@ class RelayError(FerrymanError):
         retry_after_seconds: whole seconds for `retry-after`, `None` for no such header.
         error_code: Anthropic's `error.details.error_code`, `None` for none.
         headers: further ones of the answer.
-        message: what failed, the value in question, and what to do.
+        message: what failed, the value in question, and what to do; never a key, whatever it was made of.
     """
 
     status = 500
@@ -91,8 +93,8 @@ class RelayError(FerrymanError):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_keys(message)
+        super().__init__(self.message)
 
 
 class InvalidRequest(RelayError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 MASK = "********"
@@ -9,6 +10,18 @@ MASK = "********"
 
 SHOWN_CHARACTERS = 200
 """Of a value in a message; enough to know it again."""
+
+_KEY = re.compile(r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))sk-[A-Za-z0-9_-]{20,}")
+"""What has the form of a key: ours have 24 characters behind `sk-`, LiteLLM's 22, Anthropic's a hundred.
+Not what ends a word, as in `task-` and `risk-`."""
+
+
+def without_keys(text: str) -> str:
+    """`text` with `sk-…` in the place of what has the form of a key.
+
+    For what clients write where no key belongs, and we keep or repeat: paths, tags, names of models.
+    """
+    return _KEY.sub("sk-…", text) if "sk-" in text else text
 
 
 def shown(value: object) -> str:

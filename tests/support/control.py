@@ -25,6 +25,7 @@ from ferryman.control.feed import FeedServer
 from ferryman.control.processes import Processes
 from ferryman.control.server import Server
 from ferryman.control.spend import Spend
+from ferryman.control.usage_page import Usage
 from ferryman.limits.spec import KeySpec, Scope, part_of_key, part_of_scope
 from ferryman.process.messages import WorkerState
 from ferryman.relay.feed import Feed
@@ -144,8 +145,10 @@ class Control:
         self.feed.start()
         spends = LedgerSpends(self.store, self.clock, limits.time_zone)
         self.desk = Desk(self.store, self.publisher, spends, self.clock, MASTER)
+        self.usage = Usage(self.store, spends, self.clock)
         self.spend = Spend(self.store.read)
-        routes = [*Processes(self.feeds).routes(), *self.spend.routes(), *self.desk.routes()]
+        parts = (Processes(self.feeds), self.spend, self.desk, self.usage)
+        routes = [route for part in parts for route in part.routes()]
         self.app = create_app(documented(routes), self.clock)
         self.server = Server(Gate(self.app, MASTER, self.clock, self.desk.caller_of))
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -158,6 +161,7 @@ class Control:
         await self.server.stop()
         self.desk.close()
         await self.publisher.close()
+        self.usage.close()
         self.spend.close()
         await self.feed.close()
         await self.feeds.close()

@@ -85,8 +85,10 @@ def opened(settings: Settings, *, make: bool) -> Iterator[Direct]:
     clock = SystemClock()
     with closing(_opened_store(settings, make=make)) as store:
         nobody = FeedServer(clock)  # it is never started: there are no workers to be told
-        publisher = Publisher(store, nobody, gateway_limits(settings), Rows())
-        with closing(Desk(store, publisher, LedgerSpends(store), clock, settings.master_key)) as desk:
+        limits = gateway_limits(settings)
+        publisher = Publisher(store, nobody, limits, Rows())
+        spends = LedgerSpends(store, clock, limits.time_zone)
+        with closing(Desk(store, publisher, spends, clock, settings.master_key)) as desk:
             yield Direct(create_app(desk.routes(), clock))
 
 

@@ -22,7 +22,9 @@ ASKS_BY_POST = frozenset(
 )
 """POST, and yet they change nothing."""
 
-_FOR_ALL = frozenset({"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json"})
+USAGE_PATH = "/api/oauth/usage"
+
+_FOR_ALL = frozenset({"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json", USAGE_PATH})
 _KEY = re.compile(r"sk-[^/]+")
 _REGENERATE = re.compile(r"/key/(?:[^/]+/)?regenerate")
 

@@ -30,6 +30,7 @@ from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.spend import Spend
+from ferryman.control.usage_page import Usage
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
@@ -83,10 +84,11 @@ async def work(child: Child) -> None:
     tasks.spawn(keep(bookkeeper, stored), "ledger")
     tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
-    reports, owners = Spend(store.read, lambda: prices.catalog), Owners(store.owners.lookup)
     spends = Spends(authority, store, clock, limits.time_zone)
     desk = Desk(store, publisher, spends, clock, settings.master_key)
-    routes = [*processes.routes(), *reports.routes(), *owners.routes(), *desk.routes()]
+    reports, owners = Spend(store.read, lambda: prices.catalog), Owners(store.owners.lookup)
+    parts = (reports, owners, desk, Usage(store, spends, clock))
+    routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
@@ -104,8 +106,8 @@ async def work(child: Child) -> None:
     await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
-    for one in (reports, owners, desk):
-        one.close()
+    for part in parts:
+        part.close()
     await publisher.close()
     await feed.close()
 

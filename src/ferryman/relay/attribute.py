@@ -24,6 +24,7 @@ from ferryman.wire.names import (
     TAGS,
 )
 from ferryman.wire.usage import UNREADABLE
+from ferryman.wording import without_keys
 
 WATCHED = HINTS | CHARGES
 
@@ -199,7 +200,7 @@ def _object(value: bytes, what: str) -> dict[str, msgspec.Raw]:
         raise InvalidRequest(f"{what} is longer than {MAX_NOTES_BYTES} bytes; shorten it.")
     try:
         _decode_any(value)
-        return _decode_notes(msgspec.json.format(value, indent=-1))
+        return _decode_notes(without_keys(msgspec.json.format(value, indent=-1).decode()))
     except UNREADABLE:
         raise InvalidRequest(f"{what} has to be a JSON object.") from None
 
@@ -225,13 +226,13 @@ def _checked(text: str, what: str) -> str:
         raise InvalidRequest(f"{what} is longer than {MAX_TEXT} characters; shorten it.")
     if "\0" in text:  # no database takes it in a text
         raise InvalidRequest(f"{what} has the character U+0000 in it; leave it out.")
-    return text
+    return without_keys(text)
 
 
 def _cut(text: str | None) -> str | None:
-    return text[:MAX_TEXT].replace("\0", "") or None if text else None
+    return without_keys(text)[:MAX_TEXT].replace("\0", "") or None if text else None
 
 
 def _short(fields: Fields, name: bytes) -> str | None:
     value = fields.found.get(name)
-    return None if value is None else value[:MAX_TEXT].decode("latin-1")
+    return None if value is None else without_keys(value.decode("latin-1"))[:MAX_TEXT]

@@ -36,19 +36,26 @@ _UNITS = {
 }
 
 
-def below_cap(used: float, end: int | None) -> bytes:
+def below_cap(used_nanousd: int, budget: Budget, end: int | None) -> bytes:
     """Header lines, each behind a CRLF, that tell a client how far its tightest budget is used.
 
+    A soft budget is one more share that can be passed: the client shows its notice for any.
+
     Args:
-        used: share of the budget that is spent, or held by other calls.
+        used_nanousd: of the budget: spent, or held by other calls.
+        budget: which.
         end: of the window, Unix time in seconds; `None` for never.
     """
-    return _below(min(99, max(0, int(used * 100))), end)
+    cap, soft = budget.cap_nanousd or 1, budget.soft_nanousd
+    percent = min(99, max(0, used_nanousd * 100 // cap))
+    passed = next((share for share in WARNING_SHARES if percent >= share), None)
+    if passed is None and soft is not None and used_nanousd > soft:
+        passed = min(99, max(1, soft * 100 // cap))
+    return _below(percent, passed, end)
 
 
 @lru_cache(KEPT_LINES)
-def _below(percent: int, end: int | None) -> bytes:
-    passed = next((share for share in WARNING_SHARES if percent >= share), None)
+def _below(percent: int, passed: int | None, end: int | None) -> bytes:
     state = b"allowed" if passed is None else b"allowed_warning"
     lines = [
         (b"status", state),

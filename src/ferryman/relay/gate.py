@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from ferryman.clock import Clock
 from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
 from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
-from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
+from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
 from ferryman.pricing.catalog import load_catalog
@@ -28,6 +30,8 @@ from ferryman.relay.values import Attribution, Route
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
+log = structlog.get_logger("ferryman.relay")
+
 RETRY_SECONDS = 0.01
 """Between two looks at what calls wait for: the control plane answers within milliseconds."""
 
@@ -39,6 +43,9 @@ KEPT_RULES = 64
 
 USUAL = Extras(fast=False, us=False)
 """What makes a call dear whose ceiling only gives the measure for what is expected: no look into its body."""
+
+MAX_WARNED = 10_000
+"""Budgets of which it is remembered that they were warned of; beyond them it is warned once more."""
 
 Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
@@ -54,6 +61,16 @@ class Hold(NamedTuple):
 
     taken: Taken
     demand: Demand
+
+    def used_before(self, counted: Counted) -> int:
+        """Nano-dollars spent or held of a budget, this call's own hold left out.
+
+        What people are told: the most that one call of Claude Code can cost is $14, and of a budget of $20
+        they would be warned before they have spent a cent.
+        """
+        demand = self.demand
+        held = demand.ceiling_nanousd if counted.budget.hold == "ceiling" else demand.expected_nanousd
+        return counted.committed_nanousd - held
 
 
 class Gate:
@@ -83,6 +100,7 @@ class Gate:
         self._tokens = Expectations()
         self._shares = Shares()
         self._ceilings = Ceilings(load_catalog())
+        self._warned: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<Gate {self._ring!r}, {len(self._waiting)} waiting>"
@@ -147,7 +165,8 @@ class Gate:
                 )
             if isinstance(found, Refused):
                 raise _refusal(rules, found, now)
-            exchange.hold = Hold(found, demand)
+            exchange.hold = hold = Hold(found, demand)
+            self._warn(rules, hold)
         self._waiting.pop(exchange, None)
         return True
 
@@ -182,12 +201,30 @@ class Gate:
         spent = exchange.cost.nanousd if exchange.cost is not None else 0
         for one in hold.taken.budgets:
             if cap := one.budget.cap_nanousd:
-                is_ceiling = one.budget.hold == "ceiling"
-                held = hold.demand.ceiling_nanousd if is_ceiling else hold.demand.expected_nanousd
-                used = (one.committed_nanousd - held + spent) / cap  # what it costs itself, not what it held
-                if used > most:
-                    told, most = caps.below_cap(used, one.span.end), used
+                used = hold.used_before(one) + spent
+                if used / cap > most:
+                    told, most = caps.below_cap(used, one.budget, one.span.end), used / cap
         return caps.without_upstream_limits(kept) + told if told else kept
+
+    def _warn(self, rules: Rules, hold: Hold) -> None:
+        """Log what is used beyond a soft budget: once a window."""
+        for counted in hold.taken.budgets:
+            budget, start = counted.budget, counted.span.start
+            soft = budget.soft_nanousd
+            if soft is None or self._warned.get(budget.row) == start:
+                continue
+            used = hold.used_before(counted)
+            if used > soft:
+                if len(self._warned) >= MAX_WARNED:
+                    self._warned.clear()
+                self._warned[budget.row] = start
+                log.warning(
+                    "soft budget passed",
+                    of=rules.scopes[id(budget)].shown,
+                    window=budget.window or "without end",
+                    soft=caps.usd(soft),
+                    used=caps.usd(used),
+                )
 
     def _held_to(self, key: Key) -> HeldTo:
         held, ring = key.held, self._ring

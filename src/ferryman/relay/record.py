@@ -21,6 +21,7 @@ from ferryman.relay.ownership import with_made
 from ferryman.relay.route import shown
 from ferryman.relay.shapes import Caller, KnownCaller, Outcome
 from ferryman.wire.names import REQUEST_ID
+from ferryman.wording import without_keys
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
@@ -74,7 +75,7 @@ def opening_of(exchange: Exchange, *, sends_whole: bool = False) -> bytes:
     )
     call = exchange.call
     if call.model is not None:
-        text += b',"model":' + _encode(call.model[:MAX_TEXT])
+        text += b',"model":' + _encode(without_keys(call.model)[:MAX_TEXT])
     if call.stream is True:
         text += b',"stream":true'
     return b'%b,"request_bytes":%d}' % (text, exchange.body_bytes) if sends_whole else text + b"}"

@@ -10,6 +10,7 @@ from ferryman.http1.message import Request
 from ferryman.http1.request import is_host
 from ferryman.relay.values import Route
 from ferryman.wire.owned import CLOSED, Resource, resource_of
+from ferryman.wording import without_keys
 
 OWN_PATHS = frozenset(
     {
@@ -25,14 +26,17 @@ OWN_PATHS = frozenset(
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
 _CONTROL = re.compile(
-    rb"/(?:metrics|openapi\.json|ui|audit|global/spend"
+    rb"/(?:metrics|openapi\.json|ui|audit|global/spend|api/oauth/usage"
     rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control|v2/key)/.*)",
     re.DOTALL,
 )
-"""Answered by the control plane. Most are LiteLLM's paths."""
+"""Answered by the control plane. Most are LiteLLM's paths; one is Claude Code's."""
 
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
+
+MAX_SHOWN_BYTES = 200
+"""Of a path."""
 
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
@@ -144,11 +148,11 @@ def _agrees(absolute: re.Match[bytes], request: Request) -> bool:
 
 
 def shown(path: bytes) -> str:
-    """`path` for people and records: ASCII, not endless, without query, host and what stands before it."""
+    """`path` for people and records: not endless, without query, host and what stands before it, and keys."""
     path = path.partition(b"?")[0].partition(b"#")[0]
     if absolute := _ABSOLUTE.match(path):
         path = path[absolute.end() :]
-    return path[:200].decode("ascii", "backslashreplace")
+    return without_keys(path[:MAX_SHOWN_BYTES].decode("ascii", "backslashreplace"))
 
 
 _KNOWN = {

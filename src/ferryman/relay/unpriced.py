@@ -9,6 +9,7 @@ from ferryman.model import Cost, Usage
 from ferryman.pricing.catalog import FALLBACK, Catalog
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
 from ferryman.wire.usage import UNREADABLE
+from ferryman.wording import without_keys
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -53,7 +54,7 @@ class Unpriced:
             self._told.add(name)
             log.warning(
                 "price not known",
-                model=name,
+                model=without_keys(name),
                 priced_as=found.model.id,
                 hint="set `prices` for it, or update Ferryman",
                 last_told=len(self._told) == MAX_TOLD,
