@@ -99,6 +99,7 @@ def test_new_key_is_shown_with_what_sets_clients_up(alone: Cli) -> None:
     out = socket.out("keys", "rotate", "laptop")
     assert "curl --unix-socket /f.sock http://localhost/v1/messages" in out
     assert "set a `master_key` before the start" in socket.err
+    assert "start Ferryman first" in alone.refused("keys", "reset-spend", "laptop")
 
 
 def test_fields_of_a_key_are_set_changed_and_cleared(remote: Cli) -> None:

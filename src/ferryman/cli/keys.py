@@ -141,7 +141,12 @@ def rotate(api: Api, *, key: str, grace_period: str | None, quiet: bool) -> None
 )
 @managing()
 def reset_spend(api: Api, *, key: str, dollars: float) -> None:
-    """Let a key count as having spent less than it has; the ledger stays as it is."""
+    """Let a key count as having spent less than it has; the ledger stays as it is.
+
+    Ferryman has to run: what budgets have counted is its control plane's.
+    """
+    if not api.runs:
+        raise click.ClickException("what budgets have counted is the control plane's; start Ferryman first.")
     answer = api.post(f"/key/{token_named(api, key)}/reset_spend", {"reset_to": dollars})
     echo_done(api, answer, f"${answer['previous_spend']:.2f} before, ${answer['spend']:.2f} now")
 
