@@ -88,10 +88,14 @@ FIELDS: dict[str, Field] = {
     "team_alias": Field("NAME", "What the team is called.", str, "alias"),
     "user_id": Field("ID", "Whose it is; a user of whom Ferryman has not heard is made.", str, "user"),
     "team_id": Field("TEAM", "The team, by its id or its alias.", str, "team"),
-    "teams": Field("TEAM,…", "Teams that the user joins.", names, many=True),
+    "teams": Field("TEAM,…", "Further teams that the user joins.", names, many=True),
     "user_email": Field("ADDRESS", "The user's e-mail address.", str, "email"),
     "user_role": Field(
-        "ROLE", "What the user's keys may do with Ferryman's own paths; see the page about keys.", str, "role"
+        "ROLE",
+        "What the user's keys may do with Ferryman's own paths: `proxy_admin`, `proxy_admin_viewer`, "
+        "`internal_user` or `internal_user_viewer`.",
+        str,
+        "role",
     ),
     "budget_id": Field("ID", "A budget whose limits hold where there are none of its own.", str, "budget"),
     "duration": Field("DURATION", "How long the key is good, such as `30d`; without one for ever.", str),

@@ -13,7 +13,7 @@ from ferryman.cli.fields import KEY, with_fields
 from ferryman.cli.ledger import now
 from ferryman.cli.manage import Api, confirm, echo_json, managing, quiet_option, yes_option
 from ferryman.cli.records import MONEY, echo_answer, echo_done, echo_key, echo_rows, money
-from ferryman.cli.teams import team_named
+from ferryman.cli.teams import with_team
 
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 
@@ -141,7 +141,12 @@ def rotate(api: Api, *, key: str, grace_period: str | None, quiet: bool) -> None
 )
 @managing()
 def reset_spend(api: Api, *, key: str, dollars: float) -> None:
-    """Let a key count as having spent less than it has; the ledger stays as it is."""
+    """Let a key count as having spent less than it has; the ledger stays as it is.
+
+    Ferryman has to run: what budgets have counted is its control plane's.
+    """
+    if not api.runs:
+        raise click.ClickException("what budgets have counted is the control plane's; start Ferryman first.")
     answer = api.post(f"/key/{token_named(api, key)}/reset_spend", {"reset_to": dollars})
     echo_done(api, answer, f"${answer['previous_spend']:.2f} before, ${answer['spend']:.2f} now")
 
@@ -157,12 +162,6 @@ def token_named(api: Api, named: str) -> str:
         hint = "`ferryman keys list` tells them"
         raise click.ClickException(f"there is no key with the alias `{named}`; {hint}.")
     return str(found[0])
-
-
-def with_team(api: Api, fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with the id of the team that they name by its alias."""
-    team = fields.get("team_id")
-    return fields if team is None else {**fields, "team_id": team_named(api, team)}
 
 
 def standing(row: dict[str, Any]) -> str:

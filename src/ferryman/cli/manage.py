@@ -50,10 +50,12 @@ class Api:
     Attributes:
         url: where clients find the gateway; `unix:` and a path for a Unix socket.
         as_json: answers are wanted as they are.
+        runs: a Ferryman answers; else this process does, on the database.
     """
 
-    def __init__(self, send: Send, url: str, *, as_json: bool) -> None:
+    def __init__(self, send: Send, url: str, *, as_json: bool, runs: bool) -> None:
         self.url = url
+        self.runs = runs
         self.as_json = as_json
         self._send = send
 
@@ -127,8 +129,8 @@ def managing(*, makes: bool = False) -> Callable[[Callable[..., None]], Callable
             place = {name: values.pop(name) for name in (*PLACE, "config_option")}
             settings = load_or_exit(place).settings
             try:
-                with _reached(settings, url, make=makes) as (send, at):
-                    work(Api(send, at, as_json=form == "json"), **values)
+                with _reached(settings, url, make=makes) as (send, at, runs):
+                    work(Api(send, at, as_json=form == "json", runs=runs), **values)
             except StoreError as error:
                 raise click.ClickException(f"{error}.") from error
 
@@ -138,11 +140,11 @@ def managing(*, makes: bool = False) -> Callable[[Callable[..., None]], Callable
 
 
 @contextmanager
-def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tuple[Send, str]]:
-    """Whom to ask, and where clients find the gateway."""
+def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tuple[Send, str, bool]]:
+    """Whom to ask, where clients find the gateway, and whether it runs."""
     if url is not None:
         with _remote(settings, url) as send:
-            yield send, url.rstrip("/")
+            yield send, url.rstrip("/"), True
         return
     at = listener_url(settings, settings.port)
     directory = directory_of(settings, settings.port)
@@ -152,7 +154,7 @@ def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tup
         except OSError as error:
             problem = error
         else:
-            yield _sending(connection, {}), at
+            yield _sending(connection, {}), at, True
             return
     _check_nothing_runs(directory, settings, problem)
     # Only then: what it needs takes half a second to import.
@@ -160,7 +162,7 @@ def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tup
 
     with opened(settings, make=make) as direct:
         _say_where(settings)
-        yield direct.ask, at
+        yield direct.ask, at, False
 
 
 @contextmanager

@@ -138,3 +138,9 @@ def team_named(api: Api, named: str) -> str:
     if len(found) > 1:
         raise click.ClickException(f"{len(found)} teams have the alias `{named}`; name one by its id.")
     return found[0] if found else named
+
+
+def with_team(api: Api, fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with the id of the team that they name by its alias."""
+    team = fields.get("team_id")
+    return fields if team is None else {**fields, "team_id": team_named(api, team)}

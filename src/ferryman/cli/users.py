@@ -9,7 +9,7 @@ import click
 from ferryman.cli.fields import USER, with_fields
 from ferryman.cli.manage import Api, confirm, echo_json, managing, quiet_option, yes_option
 from ferryman.cli.records import MONEY, echo_answer, echo_done, echo_key, echo_record, echo_rows, money, state
-from ferryman.cli.teams import team_named
+from ferryman.cli.teams import team_named, with_team
 
 user_argument = click.argument("user")
 
@@ -24,19 +24,19 @@ def users() -> None:
 
 @users.command()
 @click.argument("user", required=False)
-@with_fields("teams", "key_alias", "duration", *USER)
+@with_fields("team_id", "teams", "key_alias", "duration", *USER)
 @click.option("--no-key", is_flag=True, help="Make no key with the user.")
 @quiet_option
 @managing(makes=True)
 def new(api: Api, *, user: str | None, fields: dict[str, Any], no_key: bool, quiet: bool) -> None:
     """Make a user, and a key of theirs, whose text cannot be had again.
 
-    Without USER an id is made up. Limits are the user's, for all their keys together; `--key-alias` and
-    `--duration` are the key's.
+    Without USER an id is made up. Limits are the user's, for all their keys together; `--key-alias`,
+    `--duration` and `--team` are the key's, and the user joins that team.
     """
     if no_key and quiet:
         raise click.UsageError("--quiet prints the key, and --no-key makes none; leave out one of them.")
-    body = {**fields, "auto_create_key": not no_key}
+    body = {**with_team(api, fields), "auto_create_key": not no_key}
     if user is not None:
         body["user_id"] = user
     if "teams" in body:
