@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ferryman.model import Ended
-from ferryman.relay.batch import MAX_ANSWER_BYTES
+from ferryman.relay.held import MAX_ANSWER_BYTES
 from tests.conftest import Bench
 from tests.support.edge import Connection, Script
 from tests.support.raw import RawClient
