@@ -6,19 +6,23 @@ import asyncio
 import gzip
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from ferryman.errors import Unavailable
 from ferryman.limits.owner import Owner
 from ferryman.model import Ended
+from ferryman.process.directory import RuntimeDirectory
 from ferryman.relay.ask import Asker
 from ferryman.relay.held import MAX_ANSWER_BYTES
-from ferryman.relay.owners import asking
+from ferryman.relay.owners import Ask, asking
 from ferryman.store.store import Store
 from tests.conftest import Bench
 from tests.support.edge import Connection
 from tests.support.gateway import HeldClock
+from tests.support.processes import Family
 from tests.support.raw import RawClient, get, post
 from tests.support.sharing import (
     AMY,
@@ -212,3 +216,21 @@ def test_another_worker_knows_by_way_of_the_store(line: Bench, store: Store, sho
     finally:
         ended.set()
         thread.join(10)
+
+
+async def told(ask: Ask) -> Mapping[str, Owner]:
+    return await ask(["file_1"])
+
+
+def test_workers_of_a_whole_gateway_can_ask_its_control_plane(tmp_path: Path) -> None:
+    """On the socket that needs no key: that for what came to the workers would want the master key."""
+    env = {"ANTHROPIC_API_KEY": "sk-ant", "FERRYMAN_MASTER_KEY": "sk-1234"}
+    with Family(tmp_path, "--upstream-url", "http://127.0.0.1:9", env=env) as family:
+        directory = RuntimeDirectory(family.runtime)
+        for socket_path, is_told in ((directory.control, True), (directory.relayed, False)):
+            ask = asking(Asker(str(socket_path)))
+            if is_told:
+                assert asyncio.run(told(ask)) == {}
+            else:
+                with pytest.raises(Unavailable):
+                    asyncio.run(told(ask))
