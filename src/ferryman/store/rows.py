@@ -133,8 +133,7 @@ def row_of(payload: bytes) -> Row:
         tools.web_search_requests, tools.web_fetch_requests,
         usage.output_tokens_details.thinking_tokens,
     )  # fmt: skip
-    if tags:
-        tags = list(dict.fromkeys(tags))
+    tags = list(dict.fromkeys(tags)) if tags else tags
     return Row(
         (
             place,
