@@ -182,7 +182,7 @@ def test_budget_lends_its_terms(control: Control) -> None:
     scope = control.scope(f"key:{own['token']}")
     assert scope is not None
     assert [(one.cap_nanousd, one.window) for one in scope.budgets] == [(10**9, "")]
-    assert [one.amount for one in scope.limits] == [9]
+    assert {one.what: one.amount for one in scope.limits} == {"requests": 9, "count_tokens": 90}
     control.post("/budget/update", {"budget_id": "b", "max_budget": 6})
     for key in keys:
         scope = control.scope(f"key:{key['token']}")

@@ -21,7 +21,7 @@ from ferryman.cli.main import main
 from ferryman.control.asking import MAX_WAITING
 from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
 from ferryman.control.spend_row import litellm_fields
-from ferryman.errors import RelayError, error_headers
+from ferryman.errors import BudgetReached, RateLimited, RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.pricing.catalog import CLASSES, FALLBACK
@@ -139,13 +139,14 @@ def test_every_error_stands_with_what_a_client_gets() -> None:
     shown = {row[0]: row[1:5] for row in rows_of(REFERENCE / "errors.md", "# Errors")}
     expected = {}
     for error in errors():
-        headers = dict(error_headers(error("")))
+        is_timed = issubclass(error, RateLimited | BudgetReached)
+        headers = dict(error_headers(error("", 7) if is_timed else error("")))  # type: ignore[call-arg]  # as these two are made
         again = headers.get(b"x-should-retry", b"").decode()
         expected[error.__name__] = [
             str(error.status),
             error.error_type,
             again,
-            headers.get(b"retry-after", b"").decode(),
+            "seconds" if is_timed else headers.get(b"retry-after", b"").decode(),
         ]
     assert shown == expected
 

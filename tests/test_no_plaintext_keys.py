@@ -201,6 +201,9 @@ def misused(port: int, key: str) -> Iterator[bytes]:
         yield ours(answer(port, post(body, headers=good + header.replace(b"%b", text))))
     for body in bodies(key):
         yield ours(answer(port, post(body, headers=good)))
+    batch = {"requests": [{"custom_id": key, "params": MESSAGE | {"model": f"claude-{key}"}}]}
+    for path in (b"/v1/messages/batches", b"/v1/messages/count_tokens", b"/v1/files", b"/v1/sessions"):
+        yield ours(answer(port, post(json.dumps(batch).encode(), path=path, headers=good)))
     stream = json.dumps(MESSAGE | {"model": "claude-sonnet-5-5", "stream": True}).encode()
     leave(port, post(stream, headers=good))
     yield ours(answer(port, post(stream[:-20], headers=good)[:-30]))

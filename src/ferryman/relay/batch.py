@@ -28,6 +28,7 @@ from ferryman.relay.values import Reading
 from ferryman.wire.batch import REFUSED, Asked, asked_in, batch_id_in, with_results_urls
 from ferryman.wire.names import CODING, FORWARDED_HOST, FORWARDED_PROTO
 from ferryman.wire.request import decoded
+from ferryman.wording import without_keys
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
@@ -155,7 +156,11 @@ def batch_call(exchange: Exchange) -> BatchCall:
         return BatchCall(NewBatch(""), None)
     at = datetime.fromtimestamp(exchange.started_at, UTC)
     hold = held_nanousd(asked, len(body), at, exchange.line.catalog)
-    return BatchCall(NewBatch("", asked.requests, asked.models, hold), asked)
+    models: dict[str, int] = {}
+    for name, number in asked.models.items():
+        kept = without_keys(name)
+        models[kept] = models.get(kept, 0) + number
+    return BatchCall(NewBatch("", asked.requests, models, hold), asked)
 
 
 def batch_meter(exchange: Exchange, head: ResponseHead, otherwise: Meter) -> Meter:
