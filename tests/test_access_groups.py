@@ -188,7 +188,7 @@ def test_budget_lends_its_terms(control: Control) -> None:
         scope = control.scope(f"key:{key['token']}")
         assert scope is not None
         assert [(one.cap_nanousd, one.window) for one in scope.budgets] == [(6 * 10**9, "1d")]
-        assert [one.amount for one in scope.limits] == [7]
+        assert {one.what: one.amount for one in scope.limits} == {"requests": 7, "count_tokens": 70}
     assert [one["budget_id"] for one in control.post("/budget/info", {"budgets": ["b"]})] == ["b"]
     assert len(control.get("/budget/list")) == 1
     assert "is that of 4 keys" in control.refused("/budget/delete", {"id": "b"})
