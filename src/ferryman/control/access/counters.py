@@ -41,6 +41,9 @@ class Counted(Protocol):
     def drop(self, scope_ids: Iterable[str]) -> None:
         """These scopes have no budgets any more."""
 
+    def free(self, names: Iterable[str]) -> None:
+        """The limits with these names are no more."""
+
 
 class Rows:
     """Rows without a table, by their names, in the order in which they were first asked for."""
@@ -64,6 +67,9 @@ class Rows:
 
     def drop(self, scope_ids: Iterable[str]) -> None:
         """Nothing counts them."""
+
+    def free(self, names: Iterable[str]) -> None:
+        """They keep their numbers."""
 
 
 class AuthorityRows:
@@ -93,6 +99,11 @@ class AuthorityRows:
     def drop(self, scope_ids: Iterable[str]) -> None:
         """See `Authority.drop_scopes`."""
         self._authority.drop_scopes(scope_ids)
+
+    def free(self, names: Iterable[str]) -> None:
+        """See `Counted`."""
+        for name in names:
+            self._authority.free_row(name)
 
 
 def _with_rows(scope: Scope, rows: Sequence[int], since: Mapping[Key, float] = NOT_SINCE) -> Scope:

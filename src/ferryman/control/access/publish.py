@@ -85,7 +85,8 @@ class Publisher:
         self._feed = feed
         self._limits = limits
         self._rows = rows
-        self._placed: dict[str, set[str]] = {}
+        self._placed: dict[str, set[str]] = {}  # by part, as below
+        self._limits_in: dict[str, set[str]] = {}
         self._unknown: dict[str, Scope] = {}
         self._others = others
         self._tasks = TaskOwner("access")
@@ -204,15 +205,20 @@ class Publisher:
             made[name] = scopes_part(self._with_rows(name, rows))
         return made
 
-    def _row_of(self, name: str) -> int:
-        return self._rows.row_of(name)
-
     def _with_rows(self, name: str, rows: ScopeRows) -> list[Scope]:
         """The scopes of a part and those beside them that are not in the database, with rows for all."""
-        scopes = scopes_in(rows, self._row_of, self._limits.hold)
+        limits: set[str] = set()
+
+        def row_of(limit: str) -> int:
+            limits.add(limit)
+            return self._rows.row_of(limit)
+
+        scopes = scopes_in(rows, row_of, self._limits.hold)
         known = {scope.id for scope in scopes}
-        if name == part_of_scope(GATEWAY) and (gateway := gateway_scope(self._limits, self._row_of)):
+        if name == part_of_scope(GATEWAY) and (gateway := gateway_scope(self._limits, row_of)):
             scopes.append(gateway)
+        self._rows.free(self._limits_in.get(name, set()) - limits)
+        self._limits_in[name] = limits
         met = []
         for scope_id, scope in list(self._unknown.items()):
             if scope_id in known:
