@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +47,11 @@ USUAL = Extras(fast=False, us=False)
 
 MAX_WARNED = 10_000
 """Budgets of which it is remembered that they were warned of; beyond them it is warned once more."""
+
+_BEGINS = {
+    word: re.compile(rb'(?<!\\)"' + word)
+    for word in (b"advisor", b"fallback", b"cache_control", b"speed", b"inference_geo")
+}
 
 Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
@@ -340,11 +346,19 @@ def asked_for(model: str, text: Body) -> tuple[list[str], Extras]:
     """
     if b"\\u00" in text:  # any of the words may be spelled with escapes
         return [model, ""], DEAREST
-    more = b"advisor" in text or b"fallback" in text
+    more = _names(text, b"advisor") or _names(text, b"fallback")
     extras = Extras(
-        cached=b"cache_control" in text, fast=b'"speed"' in text, us=b"inference_geo" in text, searches=0
+        cached=_names(text, b"cache_control"),
+        fast=_names(text, b"speed"),
+        us=_names(text, b"inference_geo"),
+        searches=0,
     )
     return [model, ""] if more else [model], extras
+
+
+def _names(text: Body, word: bytes) -> bool:
+    """Whether a member or a value begins with `word`; within a longer text its quotation mark is escaped."""
+    return word in text and _BEGINS[word].search(text) is not None
 
 
 def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
