@@ -127,6 +127,7 @@ def test_batch_is_settled_once_though_all_processes_are_killed(start: Start, tmp
     for pid in [row for row in family.seen if row != family.popen.pid]:
         os.kill(pid, signal.SIGKILL)
     until(lambda: kept(tmp_path) == [("settled", 0, 2 * NANOUSD)], "settled by those that come after")
+    until(family.listens, "up again")
     assert len(settlements(family)) == 1
 
 

@@ -50,5 +50,6 @@ def test_what_a_call_holds_itself_is_not_told_as_used(till: Till) -> None:  # th
     till.open(key_scope(budgets=[budget]))
     with capture_logs() as logs:
         answer = till.ask(b'{"model":"claude-opus-5-5","max_tokens":200}')
-    assert (answer.status, said(answer, b"overage-utilization")) == (200, b"0.00")
+    # What it has cost, $0.0006 of $0.01, and not what it held.
+    assert (answer.status, said(answer, b"overage-utilization")) == (200, b"0.06")
     assert not [entry for entry in logs if entry["event"] == "soft budget passed"]

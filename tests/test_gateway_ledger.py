@@ -80,7 +80,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, full: str) -> Iterator[Family]:
     """One for all tests that read: each start takes seconds."""
-    env = {"FERRYMAN_MASTER_KEY": MASTER, "DATABASE_URL": full}
+    env = {"FERRYMAN_MASTER_KEY": MASTER, "FERRYMAN_AUTH": "passthrough", "DATABASE_URL": full}
     with (
         Upstream(answering()) as upstream,
         Family(tmp_path_factory.mktemp("gateway"), "--upstream-url", upstream.url, env=env) as family,

@@ -87,7 +87,8 @@ def test_killed_worker_is_replaced_while_the_other_goes_on(start: Start, line: B
 
 
 def test_killed_control_plane_disturbs_no_relaying_and_comes_back(start: Start, line: Bench) -> None:
-    family = start("--upstream-url", line.upstream().url, env={"FERRYMAN_MASTER_KEY": MASTER})
+    env = {"FERRYMAN_MASTER_KEY": MASTER, "FERRYMAN_AUTH": "passthrough"}
+    family = start("--upstream-url", line.upstream().url, env=env)
     headers = {"authorization": f"Bearer {MASTER}"}
     with httpx.Client(base_url=family.url, headers=headers) as client:
         assert client.get("/control/processes").status_code == 200
@@ -268,7 +269,8 @@ def test_admin_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", [None, "sk-ant-the-server-key"], ids=["passthrough", "open"])
 def test_own_paths_open_to_the_master_key_only(key: str | None, start: Start, line: Bench) -> None:
     upstream = line.upstream()
-    env = {"FERRYMAN_MASTER_KEY": MASTER} | ({"ANTHROPIC_API_KEY": key} if key is not None else {})
+    env = {"FERRYMAN_MASTER_KEY": MASTER, "FERRYMAN_AUTH": "open" if key else "passthrough"}
+    env |= {"ANTHROPIC_API_KEY": key} if key is not None else {}
     family = start("--upstream-url", upstream.url, env=env)
     assert family.message("master key set")["guards"] == "Ferryman's own paths"
     headers = [

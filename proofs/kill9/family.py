@@ -39,7 +39,7 @@ class Family:
         self._messages: list[Path] = []
         self._seen: set[int] = set()
         settings = {name.upper(): str(value) for name, value in more.items()} | {
-            "PORT": "0", "UPSTREAM_URL": upstream_url, "ANTHROPIC_API_KEY": "sk-ant-proof",
+            "PORT": "0", "UPSTREAM_URL": upstream_url, "ANTHROPIC_API_KEY": "sk-ant-proof", "AUTH": "open",
             "LOG_FORMAT": "json", "WORKERS": str(WORKERS),
             "DATA_DIR": str(directory / "data"), "RUNTIME_DIRECTORY": str(directory / "run"),
         }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,11 @@ class Family(Process):
             rows: list[dict[str, Any]] = client.get("/control/processes").json()["processes"]
         self.seen |= {row["pid"] for row in rows if row["pid"] is not None}
         return rows
+
+    def listens(self) -> bool:
+        """Whether the control plane can be asked."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.runtime / "control.sock")) == 0
 
     def row(self, name: str) -> dict[str, Any]:
         """One of them, by name: `worker 1`."""

@@ -140,7 +140,9 @@ class Governor:
         try:
             await asyncio.get_running_loop().run_in_executor(thread, self._work, rows, scopes)
         except StoreUnavailable as error:
-            self._tell("budgets wait for the database", error)
+            if not self._told:
+                log.warning("budgets wait for the database", reason=str(error), now="it is tried again")
+            self._told = self._told or str(error)
         except (FerrymanError, OSError, ValueError) as error:
             self._tell("budgets not kept", error)
         else:

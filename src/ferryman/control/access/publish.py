@@ -22,7 +22,7 @@ from ferryman.control.access.compile import (
 )
 from ferryman.control.access.counters import Counted
 from ferryman.control.feed import FeedServer
-from ferryman.errors import StoreError
+from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, Scope, part_of_scope
 from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from ferryman.settings_limits import GatewayLimits
@@ -271,6 +271,10 @@ async def keep_published(publisher: Publisher) -> None:
         try:
             await publisher.look()
             away = False
+        except StoreUnavailable as error:
+            if not away:
+                log.warning("keys not looked at", reason=str(error), now="workers keep those they hold")
+            away = True
         except (StoreError, ValueError) as error:
             if not away:
                 log.error("keys not told", reason=str(error), now="workers keep those they hold")  # noqa: TRY400  # its words say it all
