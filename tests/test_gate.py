@@ -14,7 +14,7 @@ from ferryman.limits.heads import budget_state, limit_state, set_head
 from ferryman.limits.spec import GATEWAY, Budget, Defaults, Limit, Scope
 from ferryman.limits.table import CounterTable
 from ferryman.limits.windows import Calendar
-from ferryman.relay.gate import Gate, asked_for
+from ferryman.relay.gate import Gate
 from ferryman.settings import Settings
 from tests.conftest import Bench
 from tests.support.edge import Connection, Script, Upstream, answering
@@ -394,21 +394,3 @@ def test_a_call_that_failed_gives_its_hold_back(till: Till, status: int) -> None
     till.open(key_scope(budgets=[budget], limits=[limit]), script=answering(b"{}", status=status))
     assert [till.ask().status for _ in range(3)] == [status] * 3
     assert (till.spent(budget), till.held(budget), till.used(limit)) == (0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("body", "models", "extras"),
-    [
-        (b'{"messages":"a fallback, \\"advisor\\" and \\"speed\\""}', 1, (False, False, False)),
-        (b'{"fallbacks":[]}', 2, (False, False, False)),
-        (b'{"tools":[{"type":"advisor_20260301"}]}', 2, (False, False, False)),
-        (b'{"speed":"fast"}', 1, (False, True, False)),
-        (b'{"inference_geo":"us","cache_control":{}}', 1, (True, False, True)),
-        (b'{"sp\\u0065ed":"fast"}', 2, (True, True, True)),
-    ],
-)
-def test_a_ceiling_takes_what_a_body_asks_for_and_not_what_it_speaks_of(
-    body: bytes, models: int, extras: tuple[bool, bool, bool]
-) -> None:
-    names, found = asked_for(MODEL, body)
-    assert (len(names), (found.cached, found.fast, found.us)) == (models, extras)
