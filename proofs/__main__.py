@@ -47,6 +47,10 @@ def _prove(arguments: argparse.Namespace) -> int:
             from proofs import full  # noqa: PLC0415
 
             code = full.prove(arguments.seconds, arguments.on_ledger_failure, on_a_disk=arguments.disk)
+        case "caps":
+            from proofs import caps  # noqa: PLC0415
+
+            code = caps.prove(arguments.calls)
         case "compiled":
             from proofs import compiled  # noqa: PLC0415
 
@@ -105,6 +109,12 @@ def _add_proofs_of_the_ledger(proofs: argparse._SubParsersAction[argparse.Argume
     part.add_argument(
         "--database-url", metavar="URL", help="an empty one of PostgreSQL; default: a server of its own"
     )
+    part = proofs.add_parser(
+        "caps",
+        help="no cap is passed, and nothing stays taken",
+        description="Call at once against a dollar, and thousands of times in vain, and look what is left.",
+    )
+    part.add_argument("--calls", type=int, default=10_000, metavar="N", help="in vain; default 10000")
     part = proofs.add_parser(
         "outage",
         help="nothing fails, is lost or doubled while PostgreSQL is away",

@@ -38,11 +38,11 @@ class Family:
         self._directory = directory
         self._messages: list[Path] = []
         self._seen: set[int] = set()
-        settings = {name.upper(): str(value) for name, value in more.items()} | {
+        settings = {
             "PORT": "0", "UPSTREAM_URL": upstream_url, "ANTHROPIC_API_KEY": "sk-ant-proof", "AUTH": "open",
             "LOG_FORMAT": "json", "WORKERS": str(WORKERS),
             "DATA_DIR": str(directory / "data"), "RUNTIME_DIRECTORY": str(directory / "run"),
-        }  # fmt: skip
+        } | {name.upper(): str(value) for name, value in more.items()}  # fmt: skip
         if database_url is not None:
             settings["DATABASE_URL"] = database_url
         own = {f"FERRYMAN_{name}": value for name, value in settings.items()}
