@@ -230,9 +230,8 @@ def _given_up(gateway: Gateway, calls: int) -> list[str]:
     free = asyncio.run(ask())
     seconds = time.monotonic() - begun
     told = ", ".join(f"{status or 'left'}: {count}" for status, count in sorted(statuses.items()))
-    print(
-        f"{calls} calls that fail or are given up, in {seconds:.0f} s: {told}; {free} of {SLOTS} slots free"
-    )
+    print(f"{calls} calls that fail or are given up, in {seconds:.0f} s: {told}")
+    print(f"  {free} of {SLOTS} slots are free")
     problems = _agrees(gateway, key, None)
     if free != SLOTS:
         problems.append(f"{SLOTS - free} slots are taken by nobody")
