@@ -44,11 +44,11 @@ def start(tmp_path: Path, simulator: Server) -> Iterator[Start]:
         yield family
 
 
-def sdk(family: Family) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=family.url, api_key="whatever", max_retries=0)
+def sdk(family: Family, api_key: str = "whatever") -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=family.url, api_key=api_key, max_retries=0)
 
 
-def create(family: Family, *controls: str) -> str:
+def create(family: Family, *controls: str, api_key: str = "whatever") -> str:
     """A batch of a request for each of `controls`; its id."""
     items: Any = [
         {
@@ -62,7 +62,7 @@ def create(family: Family, *controls: str) -> str:
         for number, control in enumerate(controls)
     ]
     headers = {"x-simulator": USAGE, "x-ferryman-tags": "night", "x-ferryman-end-user-id": "ann"}
-    with sdk(family) as client:
+    with sdk(family, api_key) as client:
         return client.messages.batches.create(requests=items, extra_headers=headers).id
 
 
@@ -142,3 +142,25 @@ def test_deleted_batch_is_told_to_be_lost(start: Start, tmp_path: Path) -> None:
     family.popen.wait(20)
     start(0.1)
     until(lambda: kept(tmp_path) == [("lost", 0, None)], "lost")
+
+
+def test_batch_of_a_virtual_key_holds_its_budget_until_the_poller_settles_it(start: Start) -> None:
+    family = start(2.0, FERRYMAN_MASTER_KEY="sk-master")
+    with httpx.Client(base_url=family.url, headers={"x-api-key": "sk-master"}) as own:
+        made = own.post("/key/generate", json={"max_budget": 1}).json()
+        other = own.post("/key/generate", json={}).json()
+
+        def spent() -> int:
+            return int(own.get("/key/info", params={"key": made["token"]}).json()["info"]["spend_nanousd"])
+
+        batch = create(family, "", "", api_key=made["key"])
+        held = spent()
+        assert 0 < held != 2 * NANOUSD  # by its bytes and `max_tokens`, which the simulator passes here
+        with anthropic.Anthropic(base_url=family.url, api_key=other["key"], max_retries=0) as stranger:
+            with pytest.raises(anthropic.NotFoundError):
+                stranger.messages.batches.retrieve(batch)
+            assert [one.id for one in stranger.messages.batches.list()] == []
+        until(lambda: spent() == 2 * NANOUSD, "settled, and charged to the key")
+        logs = own.get("/spend/logs/v2", params={"api_key": made["key"]}).json()["data"]
+    assert sum(row["cost_nanousd"] or 0 for row in logs) == 2 * NANOUSD
+    assert {row["api_key"] for row in logs} == {made["token"]}

@@ -228,7 +228,7 @@ async def poll(
 
     Does nothing without a key of the server's own.
     """
-    if settings.effective_auth != "open" or settings.anthropic_api_key is None:
+    if settings.effective_auth == "passthrough" or settings.anthropic_api_key is None:
         return
     poller = Poller(settings, store, clock, catalog)
     tasks = TaskOwner("batches")

@@ -10,13 +10,13 @@ from datetime import date
 from typing import Any
 
 from ferryman.control.report_query import ReportQuery
-from ferryman.control.spend_row import dollars_of
+from ferryman.control.spend_row import dollars_of, key_id_in
 from ferryman.store.read import Sums
 
 
 def key_row(one: Sums) -> dict[str, Any]:
-    """A row of `/spend/keys`: there are no virtual keys yet, so the principal stands for one."""
-    return {"token": None, "key_name": None, "key_alias": one.principal, **_spend(one)}
+    """A row of `/spend/keys`; where no keys are asked for, the principal stands for one."""
+    return {"token": key_id_in(one.principal), "key_name": None, "key_alias": one.principal, **_spend(one)}
 
 
 def user_row(one: Sums) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def global_model_row(one: Sums) -> dict[str, Any]:
 
 def global_key_row(one: Sums) -> dict[str, Any]:
     """A row of `/global/spend/keys`."""
-    return {"api_key": None, "key_name": None, "key_alias": one.principal, **_total(one)}
+    return {"api_key": key_id_in(one.principal), "key_name": None, "key_alias": one.principal, **_total(one)}
 
 
 def end_user_row(one: Sums) -> dict[str, Any]:

@@ -22,6 +22,11 @@ _PARTS = {
 }
 
 
+def key_id_in(principal: str | None) -> str | None:
+    """The id of a virtual key, if it is one who called."""
+    return None if principal in {None, "open", "passthrough"} else principal
+
+
 def row_of(entry: Entry) -> dict[str, Any]:
     """The row of `entry`: every field, `None` for what never came to be or is not built yet."""
     return litellm_fields(entry) | own_fields(entry)
@@ -35,9 +40,9 @@ def litellm_fields(entry: Entry) -> dict[str, Any]:
     return {
         "request_id": entry.id,
         "call_type": "anthropic_messages" if entry.path == "/v1/messages" else "pass_through_endpoint",
-        "api_key": None,
-        "user": None,
-        "team_id": None,
+        "api_key": key_id_in(entry.principal),
+        "user": entry.user_id,
+        "team_id": entry.team_id,
         "spend": spend_of(entry),
         "total_tokens": total,
         "prompt_tokens": prompt,
