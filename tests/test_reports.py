@@ -21,20 +21,14 @@ from ferryman.model import Cost, Entry, Usage
 from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.estimate import BYTES_PER_TOKEN
 from ferryman.store.store import Store
-from tests.support.postgres import Server
 from tests.support.stores import NOON, entry, opened, sqlite_url
 
 DAY = "2026-11-20"
 DAYS = f"start_date={DAY}&end_date=2026-11-22"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = sqlite_url(tmp_path)
-    else:
-        server: Server = request.getfixturevalue("server")
-        url = server.database()
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
     with closing(opened(url)) as one:
         one.migrate()
         one.write.insert_entries(entries())

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,8 +22,7 @@ from ferryman.store.reprice import STEP_ENTRIES, Change
 from ferryman.store.rollup import OTHER
 from ferryman.store.store import Store
 from ferryman.store.write import Writer
-from tests.support.postgres import Server
-from tests.support.stores import NOON, entry, opened, sqlite_url
+from tests.support.stores import NOON, entry, opened
 
 LIST = load_catalog()
 DOUBLE = adjusted(LIST, [], [PriceMultiplier("*", 2, 1)])
@@ -32,13 +30,8 @@ EVER = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
 DAYS = (date(2020, 1, 1), date(2030, 1, 1))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
-        url = sqlite_url(tmp_path)
-    else:
-        server: Server = request.getfixturevalue("server")
-        url = server.database()
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
     with closing(opened(url)) as one:
         one.migrate()
         yield one

@@ -8,8 +8,9 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from ferryman.errors import NotFound, PermissionDenied
+from ferryman.limits.patterns import compiled
 from ferryman.model import Call
-from ferryman.relay.keyring import Key, name_pattern
+from ferryman.relay.keyring import Key
 from ferryman.relay.values import Route
 
 MAX_SHOWN = 100
@@ -91,4 +92,4 @@ def shown(text: str) -> str:
 
 @lru_cache(CACHED_LISTS)
 def _routes(names: tuple[str, ...]) -> re.Pattern[str]:
-    return name_pattern(names)
+    return compiled(names)

@@ -14,6 +14,7 @@ from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
+from ferryman.limits.patterns import covers
 from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
 from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
@@ -25,7 +26,7 @@ from ferryman.relay.admit import admit_models, admit_route
 from ferryman.relay.attribute import with_tags
 from ferryman.relay.batch import created_by
 from ferryman.relay.expect import Expectations
-from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of, name_pattern
+from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of
 from ferryman.relay.values import Attribution, Route
 
 if TYPE_CHECKING:
@@ -380,10 +381,7 @@ def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) 
 
 
 def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
-    if not pattern:
-        return True
-    matches = name_pattern([pattern]).fullmatch
-    return any(matches(model) for model in models)
+    return not pattern or any(covers(pattern, model) for model in models)
 
 
 def _blocked(scope: Scope) -> PermissionDenied:

@@ -7,11 +7,12 @@ Struct.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from ferryman.limits.patterns import compiled
 from ferryman.limits.spec import (
     DEFAULTS,
     KEYS,
@@ -155,9 +156,4 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
 
 def key_of(spec: KeySpec) -> Key:
     """The key that `spec` tells of."""
-    return Key(spec, tuple(name_pattern(names) for names in spec.models), {})
-
-
-def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Matches the whole names in which `*` stands for anything."""
-    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL)
+    return Key(spec, tuple(compiled(names) for names in spec.models), {})
