@@ -8,14 +8,13 @@ import http.client
 import json
 import random
 import tempfile
-import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from ferryman.tasks import TaskOwner
 from proofs.kill9.family import Family
+from proofs.kill9.upstream import Listening
 from proofs.soak.process import Failed
 
 MASTER_KEY = "sk-master-of-the-proof"
@@ -48,36 +47,12 @@ KINDS = ("answered", "error", "overloaded", "reset", "left", "left-early", "refu
 before there is an answer; or it is refused for what it asks."""
 
 
-class Upstream:
+class Upstream(Listening):
     """Answers as the body of each request says."""
 
-    def __init__(self) -> None:
-        self.url = ""
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="upstream")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-
-    async def _run(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        owner = TaskOwner("upstream")
-
-        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            owner.spawn(_serve(reader, writer), "connection")
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=2048)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        await self._over.wait()
-        server.close()
-        await owner.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer on one connection."""
+        await _serve(reader, writer)
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

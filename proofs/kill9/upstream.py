@@ -77,17 +77,14 @@ class _Serving(Serving):
         await self._send(chunk(stop % json.dumps(delta).encode()) + chunk(b""))
 
 
-class Upstream:
-    """Listens between `with` and its end.
+class Listening:
+    """Listens between `with` and its end, on a thread of its own.
 
     Attributes:
-        reached: how often each session's request came.
-        sessions: the session of each request, by the id of its answer.
+        url: where.
     """
 
     def __init__(self) -> None:
-        self.reached: Counter[str] = Counter()
-        self.sessions: dict[str, str] = {}
         self.url = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="upstream")
@@ -101,23 +98,45 @@ class Upstream:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer on one connection."""
+        raise NotImplementedError
+
+    async def _run(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        owner = TaskOwner("upstream")
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            owner.spawn(self.serve(reader, writer), "connection")
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=2048)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._ready.set()
+        await self._over.wait()
+        server.close()
+        await owner.close()
+
+
+class Upstream(Listening):
+    """Remembers what has reached it.
+
+    Attributes:
+        reached: how often each session's request came.
+        sessions: the session of each request, by the id of its answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached: Counter[str] = Counter()
+        self.sessions: dict[str, str] = {}
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer as each request says."""
+        await _Serving(reader, writer, self).serve()
+
     def reach(self, session: str) -> int:
         """A request has come; its number."""
         self.reached[session] += 1
         number = len(self.sessions) + 1
         self.sessions[name_of(number)] = session
         return number
-
-    async def _run(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        owner = TaskOwner("upstream")
-
-        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            owner.spawn(_Serving(reader, writer, self).serve(), "connection")
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=2048)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        await self._over.wait()
-        server.close()
-        await owner.close()
