@@ -21,7 +21,6 @@ NAMES = list(ANSWERS)
 LAXER = {
     "field many": "their limits; ours is on the bytes of the head",
     "length tab": "RFC 9110 allows a tab around a value, haproxy too; our own framing goes to the client",
-    "status blank-before": "nginx takes it for HTTP/0.9, haproxy passes over the blank line as we do",
 }
 """What a judge has no clean answer for, and we have."""
 

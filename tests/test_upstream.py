@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -344,18 +345,28 @@ def test_upstream_that_resets_within_a_large_request_is_told_once(
     assert not caplog.records  # asyncio's: one for each write into the lost connection
 
 
-@pytest.mark.parametrize("blank", [b"\r\n", b"\r\n\r\n"])
-def test_blank_lines_before_an_answer_are_not_part_of_it(line: Bench, blank: bytes) -> None:
+EARLY = b"HTTP/1.1 103 Early\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 26, 1000])
+@pytest.mark.parametrize(
+    "before", [b"\r\n", b"\r\n\r\n", b"\n", b"\r", EARLY + b"\r\n", EARLY + b"\r\r" + EARLY]
+)
+def test_blank_lines_before_an_answer_are_refused_however_they_come(
+    line: Bench, before: bytes, size: int
+) -> None:
     def script(connection: Connection) -> None:
         connection.request()
-        connection.send(blank + b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{}")
+        data = before + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        with suppress(ConnectionError):
+            for at in range(0, len(data), size):
+                connection.send(data[at : at + size])
         connection.wait_closed()
 
     gateway, _ = line.pair(script)
     with RawClient(gateway.port) as client:
-        answer = client.ask(get())
-    assert (answer.body, answer.values(b"x-a")) == (b"{}", [b"b"])
-    assert answer.raw == b"HTTP/1.1 200 OK"
+        assert client.ask(get()).status == 502
+    assert gateway.entry().ended == "upstream_error"
 
 
 def test_beginning_of_a_second_answer_makes_the_connection_unusable(line: Bench) -> None:

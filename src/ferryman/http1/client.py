@@ -28,6 +28,7 @@ MAX_HEAD_BYTES = 65_536
 
 
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_FINAL = (b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 5", b"HTTP/1.1 3")
 
 MAX_INTERIM = 16
 """1xx answers before the final one; servers send one or two."""
@@ -247,8 +248,9 @@ class ClientConnection(asyncio.Protocol):
             HttpParserError: llhttp does not take it, or it is too large.
         """
         began = len(self._unread)
-        if not began and 0 < (end := data.find(b"\r\n\r\n")) < MAX_HEAD_BYTES - 4 and data[9:10] != b"1":
-            self._unread = data[: end + 4]  # no 1xx, so that one call takes all
+        final = not began and data[:10] in _FINAL  # no 1xx, so that one call takes all
+        if final and 0 < (end := data.find(b"\r\n\r\n")) < MAX_HEAD_BYTES - 4:
+            self._unread = data[: end + 4]
             self._parser.feed_data(data)
             return b""
         self._unread = head = self._unread + data if began else data
@@ -304,8 +306,10 @@ class ClientConnection(asyncio.Protocol):
         """Decide how the body is framed; a 1xx is not the answer yet (RFC 9110, section 15.2)."""
         if self._done:
             raise UpstreamInvalid("The upstream sent a second answer.")
-        raw, self._unread = self._unread.lstrip(b"\r\n"), b""
-        if not raw.startswith(_VERSIONS):  # llhttp takes RTSP/1.0 and HTTP/0.9 as well
+        raw, self._unread = self._unread, b""
+        # llhttp takes RTSP/1.0 and HTTP/0.9 as well, and blank lines before, which only a server has to
+        # pass over (RFC 9112, section 2.2).
+        if raw[:9] not in _VERSIONS:
             raise UpstreamInvalid("The upstream's answer is not HTTP/1.1.")
         status = self._parser.get_status_code()
         if status < 200:
