@@ -23,7 +23,8 @@ def _prove(arguments: argparse.Namespace) -> int:
     code = 2
     match str(arguments.proof):
         case "fuzz":
-            code = fuzz.fuzz(arguments.target or list(fuzz.TARGETS), arguments.seconds, keep=arguments.keep)
+            extent = fuzz.Extent(arguments.seconds, arguments.runs, arguments.seed)
+            code = fuzz.fuzz(arguments.target or list(fuzz.TARGETS), extent, keep=arguments.keep)
         case "replay":
             code = fuzz.replay(arguments.target, arguments.file)
         # The others need what is not in the fuzzer's environment.
@@ -72,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Fuzz what reads bytes of clients and upstreams, led by the coverage of the code.",
     )
     part.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target; default 60")
+    part.add_argument("--runs", type=int, metavar="N", help="for each target as many inputs, not --seconds")
+    part.add_argument("--seed", type=int, metavar="N", help="draw the same inputs again; with --runs")
     part.add_argument("--target", action="append", choices=fuzz.TARGETS, help="only this; may be repeated")
     part.add_argument("--keep", action="store_true", help="add new inputs of interest to the corpus")
     proofs.add_parser(

@@ -7,6 +7,7 @@ no input in it reached, in libFuzzer's smallest form. A crash is kept in proofs/
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ CORPUS = HERE / "corpus"
 CRASHES = HERE / "crashes"
 TARGETS = ("requests", "answers", "meters")
 
-MAX_FILES, MAX_BYTES = 297, 1_000_000
+MAX_FILES, MAX_BYTES = 330, 1_000_000
 """Bounds of the whole corpus, of which each target has its share: it is replayed with every run of the
 suite."""
 
@@ -29,9 +30,21 @@ HANG_SECONDS = 10
 MEMORY_MB = 2048
 GRACE_SECONDS = 60
 """Beyond the time for fuzzing: for the imports, the corpus, and a last input that hangs."""
+MAX_SECONDS_OF_RUNS = 600
+"""For a number of runs, where no time is given; on a slow machine CI's take minutes."""
 
 _STATUS = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _RUNS = re.compile(r"number_of_executed_units: (\d+)")
+
+
+class Extent(NamedTuple):
+    """How far to go with each target."""
+
+    seconds: int
+    runs: int | None = None
+    """So many inputs, whatever time they take; `None` to go by the time."""
+    seed: int | None = None
+    """Of what the fuzzer draws, so that it draws the same again; `None` for another one each time."""
 
 
 class Outcome(NamedTuple):
@@ -45,13 +58,13 @@ class Outcome(NamedTuple):
     crash: Path | None
 
 
-def fuzz(targets: list[str], seconds: int, *, keep: bool) -> int:
-    """Fuzz each of `targets` for `seconds`; the exit code."""
+def fuzz(targets: list[str], extent: Extent, *, keep: bool) -> int:
+    """Fuzz each of `targets` to its `extent`; the exit code."""
     CRASHES.mkdir(exist_ok=True)
     outcomes = []
     for target in targets:
         with tempfile.TemporaryDirectory(prefix="ferryman-fuzz-") as directory:
-            outcomes.append(_run(target, seconds, Path(directory)))
+            outcomes.append(_run(target, extent, Path(directory)))
             if keep and outcomes[-1].crash is None:
                 _keep(target, Path(directory))
     print(f"\n{'target':<10} {'executions':>10} {'edges':>6} {'features':>8} {'inputs':>6}  crash")
@@ -75,13 +88,16 @@ def replay(target: str, paths: list[Path]) -> int:
     return 0
 
 
-def _run(target: str, seconds: int, work: Path) -> Outcome:
-    print(f"{target}: {seconds} s …", flush=True)
+def _run(target: str, extent: Extent, work: Path) -> Outcome:
+    limit = f"{extent.seconds} s" if extent.runs is None else f"{extent.runs:,} inputs"
+    print(f"{target}: {limit} …", flush=True)
     before = set(CRASHES.iterdir())
     output = _child(
         target,
-        seconds + GRACE_SECONDS,
-        f"-max_total_time={seconds}",
+        (extent.seconds if extent.runs is None else MAX_SECONDS_OF_RUNS) + GRACE_SECONDS,
+        f"-max_total_time={extent.seconds}" if extent.runs is None else f"-runs={extent.runs}",
+        f"-seed={extent.seed or 0}",  # 0 is libFuzzer's word for any
+        "-reload=0",  # of what others add to the directory, which it does by the clock
         f"-artifact_prefix={CRASHES}/{target}-",
         f"-max_len={MAX_INPUT_BYTES}",
         f"-timeout={HANG_SECONDS}",
@@ -103,8 +119,10 @@ def _run(target: str, seconds: int, work: Path) -> Outcome:
 def _child(target: str, seconds: int, *arguments: str) -> str:
     """Run the fuzzer; what it printed."""
     command = [sys.executable, "-m", "proofs.fuzz_child", target, *arguments]
+    # Fixed, since the order of a set would change which code an input reaches, and so what is drawn next.
+    env = os.environ | {"PYTHONHASHSEED": "0"}
     with subprocess.Popen(
-        command, cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=HERE.parent, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
             output, _ = process.communicate(timeout=seconds)
