@@ -72,7 +72,6 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             status = b"529 X" if b'"overloaded"' in body else b"500 X" if b'"error"' in body else b"200 OK"
             head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
             writer.write(head % (status, len(_ANSWER)) + _ANSWER)
-    writer.close()
 
 
 class Gateway(NamedTuple):

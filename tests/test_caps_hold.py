@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from proofs import caps
 
 from tests.conftest import Bench
 from tests.support.edge import Connection
@@ -171,7 +173,22 @@ def _kill(family: Family) -> None:
 
 @pytest.mark.timeout(170)
 def test_caps_hold_and_slots_are_free_in_the_short_form_of_the_proof() -> None:
-    output = prove("caps", "--calls", "0")
+    output = prove("caps", "--calls", "350")
+    assert "350 calls that fail or are given up" in output
     assert "48 of 48 slots are free" in output
     assert output.count("counter = sum of the ledger") == 3
     assert "$0.0000 above the cap" in output
+
+
+def test_upstream_of_the_proof_closes_each_connection_that_the_gateway_gives_up() -> None:
+    """What it left open, the collector closed in another thread, and took a new connection from its loop."""
+    body = json.dumps({"metadata": {"user_id": "left"}}).encode()
+    with (
+        caps.Upstream() as upstream,
+        socket.create_connection(("127.0.0.1", int(upstream.url.rpartition(":")[2]))) as sock,
+    ):
+        sock.settimeout(10)
+        sock.sendall(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65_536):
+            pass

@@ -99,15 +99,24 @@ class Listening:
         self._thread.join()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer on one connection."""
+        """Answer on one connection, which is closed behind it."""
         raise NotImplementedError
+
+    async def _serve_and_close(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.serve(reader, writer)
+        finally:
+            # One left open is closed by the garbage collector, in whichever thread it runs: that closes the
+            # descriptor, and then takes its number from this loop's selector, where it may be the next
+            # connection's by now, which nobody reads from then on.
+            writer.close()
 
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         owner = TaskOwner("upstream")
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            owner.spawn(self.serve(reader, writer), "connection")
+            owner.spawn(self._serve_and_close(reader, writer), "connection")
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=2048)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
