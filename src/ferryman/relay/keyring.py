@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ferryman.limits.patterns import compiled
+from ferryman.limits.patterns import MAX_MODEL_CHARACTERS, compiled, covers
 from ferryman.limits.spec import (
     DEFAULTS,
     KEYS,
@@ -25,6 +25,9 @@ from ferryman.limits.spec import (
     part_of_scope,
 )
 from ferryman.model import Principal
+
+ASKS_MODEL = frozenset({"messages", "count_tokens", "batch"})
+"""Kinds of calls that ask for a model."""
 
 _decode_keys = msgspec.json.Decoder(list[KeySpec]).decode
 _decode_scopes = msgspec.json.Decoder(list[Scope]).decode
@@ -57,6 +60,8 @@ class Key(msgspec.Struct, gc=False):
 
     def may_ask(self, model: str) -> bool:
         """Whether all allow-lists have `model`."""
+        if len(model) > MAX_MODEL_CHARACTERS:
+            return not self.allowed
         return all(pattern.fullmatch(model) for pattern in self.allowed)
 
 
@@ -157,3 +162,31 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
 def key_of(spec: KeySpec) -> Key:
     """The key that `spec` tells of."""
     return Key(spec, tuple(compiled(names) for names in spec.models), {})
+
+
+def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
+    """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`.
+
+    A call whose model cannot be read may ask for any: what is set on models holds for it.
+    """
+    any_model = kind in ASKS_MODEL and (not models or "" in models)
+    limits: list[Limit] = []
+    budgets: list[Budget] = []
+    of: dict[int, Scope] = {}
+    for scope in scopes:
+        for limit in scope.limits:
+            if (kind == "count_tokens") == (limit.what == "count_tokens") and (
+                any_model or _is_for(limit.model, models)
+            ):
+                limits.append(limit)
+                of[id(limit)] = scope
+        if kind in {"messages", "batch"}:
+            for budget in scope.budgets:
+                if any_model or _is_for(budget.model, models):
+                    budgets.append(budget)
+                    of[id(budget)] = scope
+    return Rules(limits, budgets, of, max((one.since_seconds for one in budgets), default=0.0))
+
+
+def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
+    return not pattern or any(covers(pattern, model) for model in models)
