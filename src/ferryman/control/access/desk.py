@@ -19,7 +19,7 @@ from ferryman.control.access.reading import from_body, from_query, members_of
 from ferryman.control.asking import Asking
 from ferryman.control.callers import OPERATOR, ROLES, Caller
 from ferryman.store.access import Actor, Change
-from ferryman.store.access_look import USERS, token_of
+from ferryman.store.access_look import TEAMS, USERS, token_of
 from ferryman.store.store import Store
 
 _HEADERS = {"cache-control": "no-store"}
@@ -64,14 +64,19 @@ class Desk:
         return await self.asking.in_thread(lambda: self._found(credential))
 
     def _found(self, credential: bytes) -> Caller | None:
-        now = self._now_microseconds()
+        now, token = self._now_microseconds(), token_of(credential.decode("latin-1"))
         with self._store.access.look() as look:
-            key = look.key_with(token_of(credential.decode("latin-1")), now)
+            key = look.key_with(token, now)
             if key is None:
                 return None
             user = None if key.user_id is None else look.get(USERS, key.user_id)
+            team = None if key.team_id is None else look.get(TEAMS, key.team_id)
+        if any(one is not None and one.blocked for one in (user, team)):
+            return None
         role = "own" if user is None else ROLES[user.role]
-        return Caller(role, f"key:{key.id}", key.id, key.user_id)
+        if role == "own" and token != key.token:
+            role = "own viewer"  # a text from before: who has only that is not to take the key away
+        return Caller(role, f"key:{key.id}", key.id, key.user_id, tuple(key.allowed_routes) or None)
 
     def _endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
