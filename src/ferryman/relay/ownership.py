@@ -7,6 +7,7 @@ be asked for, the exchange waits: its `admit` or its `show` is called again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from ferryman.relay.route import DECODABLE
 from ferryman.relay.values import Route
 from ferryman.wire.names import CODING, USER_PROFILE
 from ferryman.wire.owned import CHANGE, LIST, READ, Resource, is_anthropics
-from ferryman.wire.refers import STEP_BYTES, references_in, refers
+from ferryman.wire.refers import MAX_REFERENCES, STEP_BYTES, references_in, refers
 from ferryman.wire.request import decoded
 from ferryman.wire.shown import MAX_MADE, OWNERSHIP, REFUSED, Shown, made_in, shown_in, tells
 
@@ -46,6 +47,12 @@ WATCHED = frozenset({USER_PROFILE})
 
 MAX_WAITING = 1_000
 """Exchanges that wait at once; each holds its body. What comes beyond them is answered at once."""
+
+MAX_ASKED_OF_KEY = MAX_REFERENCES
+ASKED_AT_LEAST = MAX_ASKED_OF_KEY // 250
+"""Ids that the requests of one key have looked up at once, and what each request counts as at least: what a
+caller makes up is asked for again for seconds, and is not to take the places of all others. A quarter of
+`MAX_WAITING` is left to one key, and the largest body."""
 
 _encode = msgspec.json.Encoder().encode
 _JSON = b"application/json"
@@ -92,6 +99,7 @@ class Ownership:
         """`owners` is what this worker knows, and asks."""
         self._owners = owners
         self._waiting: dict[Exchange, Body] = {}
+        self._asked: Counter[str] = Counter()  # by key
 
     def __repr__(self) -> str:
         return f"<Ownership {self._owners!r}, {len(self._waiting)} waiting>"
@@ -190,10 +198,22 @@ class Ownership:
         await self._look_up(exchange, claim, ids | _named(exchange))
 
     async def _look_up(self, exchange: Exchange, claim: Claim, ids: set[str]) -> None:
-        _check(claim, ids, await self._owners.lookup(sorted(ids), patient=True) if ids else {})
+        _check(claim, ids, await self._owners_of(claim, ids) if ids else {})
         text = self._waiting.pop(exchange, None)
         if text is not None and not exchange.settled:  # the client may have left meanwhile
             exchange.admit(text)
+
+    async def _owners_of(self, claim: Claim, ids: set[str]) -> dict[str, Owner]:
+        key_id, count = claim.owner.key_id, max(len(ids), ASKED_AT_LEAST)
+        if self._asked[key_id] + count > MAX_ASKED_OF_KEY:
+            raise Overloaded("Too many requests of this key wait for owners already; try again in a moment.")
+        self._asked[key_id] += count
+        try:
+            return await self._owners.lookup(sorted(ids), patient=True)
+        finally:
+            self._asked[key_id] -= count
+            if not self._asked[key_id]:
+                del self._asked[key_id]
 
     def meter(self, exchange: Exchange, head: ResponseHead, otherwise: Meter) -> Meter:
         """The meter for an answer: it is held where it has to be read.
