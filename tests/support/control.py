@@ -146,7 +146,7 @@ class Control:
         spends = LedgerSpends(self.store, self.clock, limits.time_zone)
         self.desk = Desk(self.store, self.publisher, spends, self.clock, MASTER)
         self.usage = Usage(self.store, spends, self.clock)
-        self.spend = Spend(self.store.read)
+        self.spend = Spend(self.store.read, access=self.store.access)
         parts = (Processes(self.feeds), self.spend, self.desk, self.usage)
         routes = [route for part in parts for route in part.routes()]
         self.app = create_app(documented(routes), self.clock)
