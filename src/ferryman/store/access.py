@@ -145,16 +145,28 @@ class Change(Look):
             same = {name for name in old.keys() & new.keys() if old[name] == new[name]}
             old = {name: old[name] for name in old if name not in same}
             new = {name: new[name] for name in new if name not in same}
+        self.note(kind.name, record.id, action, new, before=old)
+
+    def note(
+        self,
+        kind: str,
+        object_id: str,
+        action: str,
+        after: dict[str, Any] | None,
+        *,
+        before: dict[str, Any] | None = None,
+    ) -> None:
+        """Put a change into the audit log."""
         values = {
             "at_microseconds": self.now_microseconds,
             "revision": self.revision,
             "actor": self.actor.name,
             "client_address": self.actor.client_address,
             "action": action,
-            "kind": kind.name,
-            "object_id": record.id,
-            "before": None if old is None else _encode(old).decode(),
-            "after": None if new is None else _encode(new).decode(),
+            "kind": kind,
+            "object_id": object_id,
+            "before": None if before is None else _encode(before).decode(),
+            "after": None if after is None else _encode(after).decode(),
         }
         self._connection.execute(insert(schema.audit).values(**values))
 

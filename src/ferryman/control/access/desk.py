@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ferryman.clock import Clock
-from ferryman.control.access import audit, budgets, customers, key_lists, keys, tags, teams, users
+from ferryman.control.access import audit, budgets, customers, key_lists, keys, machines, tags, teams, users
 from ferryman.control.access.operation import Context, Operation, Spends
 from ferryman.control.access.publish import Publisher
 from ferryman.control.access.reading import from_body, from_query, members_of
@@ -27,7 +27,7 @@ _HEADERS = {"cache-control": "no-store"}
 
 def operations() -> list[Operation]:
     """Every operation."""
-    parts = (key_lists, keys, users, teams, customers, budgets, tags, audit)
+    parts = (key_lists, keys, users, teams, customers, budgets, machines, tags, audit)
     return [one for part in parts for one in part.operations()]
 
 
