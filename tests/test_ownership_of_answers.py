@@ -103,12 +103,28 @@ def test_list_that_cannot_be_read_is_not_shown(shared: Shared, body: bytes) -> N
     assert shared.get(EVE, b"/v1/files").body == body
 
 
-def test_errors_and_heads_pass(shared: Shared) -> None:
+def test_errors_pass(shared: Shared) -> None:
     shared.open(b"<html>", status=500)
     assert shared.get(ANN, b"/v1/files").body == b"<html>"
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "status"),
+    [(ANN, b"/v1/files", 405), (ANN, b"/v1/files/file_ann", 200), (EVE, b"/v1/files", 200)],
+)
+def test_nobody_is_told_how_long_a_list_is_that_is_cut_for_them(
+    shared: Shared, key: bytes, path: bytes, status: int
+) -> None:
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        connection.wait_closed()
+
+    shared.open(script=serve)
     with RawClient(shared.gateway.port) as client:
-        answer = client.ask(by(ANN, get(b"/v1/files", method=b"HEAD")), head_only=True)
-    assert answer.status == 500
+        answer = client.ask(by(key, get(path, method=b"HEAD")), head_only=True)
+    assert answer.status == status
+    assert (answer.values(b"content-length") == [b"1000"]) is (status == 200)
 
 
 def test_list_needs_the_control_plane(shared: Shared) -> None:

@@ -118,6 +118,18 @@ def test_profile_in_the_head_is_looked_at_too(shared: Shared) -> None:
     assert not_there(shared.post(BOB, b"/v1/messages", {"model": "m"}, headers), "uprof_1")
 
 
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/v1/files/file_ann"])
+def test_workspace_is_chosen_by_keys_that_see_all_and_no_others(shared: Shared, path: bytes) -> None:
+    shared.open()
+    asked = post(b"{}", path=path, headers=b"Anthropic-Workspace-ID: wrkspc_1\r\n")
+    answer = shared.ask(ANN, asked)
+    assert error_of(answer)[:2] == (403, "permission_error")
+    assert "leave the header out" in error_of(answer)[2]
+    assert not shared.sent
+    assert shared.ask(EVE, asked).status == 200
+    assert shared.sent[0].values(b"anthropic-workspace-id") == [b"wrkspc_1"]
+
+
 @pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"DELETE"])
 def test_collection_is_not_changed_as_a_whole(shared: Shared, method: bytes) -> None:
     shared.open()

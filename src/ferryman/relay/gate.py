@@ -117,6 +117,16 @@ class Gate:
         """Calls that wait for the control plane."""
         return len(self._waiting)
 
+    @property
+    def counts(self) -> bool:
+        """Whether this worker can count what its calls use up."""
+        return self._counters is not None
+
+    def count_by(self, counters: Admission) -> None:
+        """Count there from now on: a column was found, where there was none."""
+        counters.calendar = Calendar(self._ring.defaults.time_zone)
+        self._counters = counters
+
     def take(self, time_zone: str) -> None:
         """Let windows begin in this time zone from now on."""
         if self._counters is not None and self._counters.calendar.zone.key != time_zone:

@@ -17,7 +17,6 @@ import structlog
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
-    MethodNotAllowed,
     Overloaded,
     RelayError,
     UpstreamInvalid,
@@ -29,12 +28,11 @@ from ferryman.model import Principal
 from ferryman.relay.batch import MAX_DECODED_BODY_BYTES, ShownMeter
 from ferryman.relay.held import noted, put, text_of
 from ferryman.relay.meter import Meter
-from ferryman.relay.owners import Owners, asked_for, cut, hidden, not_found
-from ferryman.relay.route import DECODABLE
-from ferryman.relay.values import Route
-from ferryman.wire.names import CODING, USER_PROFILE
-from ferryman.wire.owned import CHANGE, LIST, READ, Resource, is_anthropics
-from ferryman.wire.refers import MAX_REFERENCES, STEP_BYTES, references_in, refers
+from ferryman.relay.owners import Owners, asked_for, check_workspace, cut, hidden, not_found
+from ferryman.relay.route import with_reading
+from ferryman.wire.names import CODING, USER_PROFILE, WORKSPACE
+from ferryman.wire.owned import LIST, READ, Resource, is_anthropics
+from ferryman.wire.refers import MAX_REFERENCES, STEP_BYTES, references_in
 from ferryman.wire.request import decoded
 from ferryman.wire.shown import MAX_MADE, OWNERSHIP, REFUSED, Shown, made_in, shown_in, tells
 
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("ferryman.relay")
 
-WATCHED = frozenset({USER_PROFILE})
+WATCHED = frozenset({USER_PROFILE, WORKSPACE})
 
 MAX_WAITING = 1_000
 """Exchanges that wait at once; each holds its body. What comes beyond them is answered at once."""
@@ -117,17 +115,19 @@ class Ownership:
         """Take up a request whose caller is known: its route is made to read what has to be read.
 
         Raises:
-            MethodNotAllowed: it changes a whole collection.
+            MethodNotAllowed: it changes a whole collection, or asks how long a list is.
+            PermissionDenied: it chooses a workspace.
         """
         caller, route = exchange.caller, exchange.route
         if caller is None or caller.key is None:
             return
         sees = caller.key.spec.sees
+        check_workspace(exchange.request.fields, sees)
         exchange.claim = claim = Claim(self._owners, caller.principal, sees)
         if route.kind == "closed":  # whoever runs the gateway has opened it by name
             claim.may_go = claim.may_show = True
         elif not route.reads_call:
-            exchange.route = _with_reading(route, strict=sees != ALL)
+            exchange.route = with_reading(route, exchange.request.method, strict=sees != ALL)
         if sees == ALL:
             claim.may_go = True
 
@@ -301,17 +301,6 @@ def with_made(record: bytes, claim: Claim | None) -> bytes:
     if claim is None or not claim.made:
         return record
     return b'%b,"made":%b}' % (record[:-1], _encode(claim.made))
-
-
-def _with_reading(route: Route, *, strict: bool) -> Route:
-    """`route` such that what has to be read of a request and its answer can be."""
-    resource = route.resource
-    if strict and resource is not None and resource.verb == CHANGE and resource.id is None:
-        raise MethodNotAllowed("A collection takes GET and POST only.")
-    codings = route.codings
-    if resource is not None and tells(resource):
-        codings = DECODABLE if codings is None else codings & DECODABLE
-    return route._replace(whole=route.whole or (strict and refers(resource)), codings=codings)
 
 
 def _is_packed(exchange: Exchange, text: Body) -> bool:
