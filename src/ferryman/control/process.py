@@ -85,7 +85,8 @@ async def work(child: Child) -> None:
     tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     spends = Spends(authority, store, clock, limits.time_zone)
-    desk = Desk(store, publisher, spends, clock, settings.master_key)
+    key = settings.master_key
+    desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
     reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
     parts = (reports, owners, desk, Usage(store, spends, clock))
     routes = [*processes.routes(), *(route for part in parts for route in part.routes())]

@@ -35,13 +35,31 @@ class Desk:
     """Serves keys and whom and what they belong to."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, spends: Spends, clock: Clock, master_key: str | None
+        self,
+        store: Store,
+        publisher: Publisher,
+        spends: Spends,
+        clock: Clock,
+        master_key: str | None,
+        *,
+        asks_for_keys: bool = True,
     ) -> None:
+        """Serve what is in `store`.
+
+        Args:
+            store: has it.
+            publisher: tells workers.
+            spends: what was spent.
+            clock: the time.
+            master_key: no key may be the same.
+            asks_for_keys: see `Context`.
+        """
         self._store = store
         self._publisher = publisher
         self._spends = spends
         self._clock = clock
         self._master_key = None if master_key is None else master_key.encode()
+        self._asks_for_keys = asks_for_keys
         self.asking = Asking("requests about keys", "the database")
 
     def __repr__(self) -> str:
@@ -95,9 +113,8 @@ class Desk:
             asked = from_body(operation.asks, await members_of(request) | named)
         caller = getattr(request.state, "caller", OPERATOR)
         client = None if request.client is None else request.client.host
-        context = Context(
-            caller, self._now_microseconds(), self._is_master, self._spends, self._publisher.is_full
-        )
+        full, asks = self._publisher.is_full, self._asks_for_keys
+        context = Context(caller, self._now_microseconds(), self._is_master, self._spends, full, asks)
         told, change = await self.asking.in_thread(
             lambda: self._done(operation, context, asked, Actor(caller.name, client))
         )

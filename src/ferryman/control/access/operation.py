@@ -44,6 +44,7 @@ class Context(NamedTuple):
         is_master: whether a text is the master key.
         spends: for what cannot be decided without.
         is_full: no more keys fit into a snapshot.
+        asks_for_keys: whoever calls is asked for a virtual key; otherwise none is to be made.
     """
 
     caller: Caller
@@ -51,6 +52,7 @@ class Context(NamedTuple):
     is_master: Callable[[str], bool]
     spends: Spends
     is_full: bool
+    asks_for_keys: bool = True
 
 
 Told = Callable[[Spends], Any]
