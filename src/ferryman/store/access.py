@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select, update
 
 from ferryman.limits.spec import part_of_key, part_of_scope
 from ferryman.store import schema_access as schema
-from ferryman.store.access_look import KEYS, SCOPED, TEAMS, USERS, Kind, Look, R, has_terms
+from ferryman.store.access_look import KEYS, SCOPED, TEAMS, USERS, Kind, Look, R
 from ferryman.store.access_rows import Budget, Key, Record, Team
 from ferryman.store.engine import Engines, translated
 
@@ -136,8 +136,6 @@ class Change(Look):
             self.parts.add(part_of_scope(f"{kind.name}:{record.id}"))
         if isinstance(before, Key):
             self._touch_keys("id", record.id)
-        elif (kind is USERS or kind is TEAMS) and _seen_by_keys(before) != _seen_by_keys(after):
-            self._touch_keys(f"{kind.name}_id", record.id)
         if isinstance(record, Team):
             self._keep_members(after if isinstance(after, Team) else None, record.id)
         old, new = _told(before), _told(after)
@@ -253,8 +251,3 @@ def _told(record: Record | None) -> dict[str, Any] | None:
         return None
     values: dict[str, Any] = msgspec.json.decode(_encode(record))
     return {name: value for name, value in values.items() if name not in _NOT_TOLD}
-
-
-def _seen_by_keys(record: Record | None) -> tuple[Any, ...]:
-    """What is in a key's part of its user or team."""
-    return () if record is None else (record.models, record.blocked, has_terms(record))

@@ -89,8 +89,8 @@ def made(change: Change, context: Context, asked: asks.GenerateKey) -> tuple[Key
     """A new key and its text."""
     if not context.asks_for_keys:
         raise InvalidRequest(
-            "this Ferryman runs without a master key and asks nobody for a virtual key: it would open nothing, "
-            "and with keys in its database Ferryman would not start again. Set `master_key` "
+            "this Ferryman runs without a master key and asks nobody for a virtual key: one would do "
+            "nothing, and with keys in its database Ferryman would not start again. Set `master_key` "
             "(FERRYMAN_MASTER_KEY), start it anew, and make the key then."
         )
     if context.is_full:
