@@ -172,6 +172,16 @@ def test_answer_tells_its_container_and_its_files(shared: Shared, packed: bool) 
     assert not_there(shared.post(BOB, b"/v1/messages", {"container": "container_1"}), "container_1")
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_answer_too_large_to_be_held_back_tells_them_as_well(shared: Shared, packed: bool) -> None:
+    coding = b"Content-Encoding: gzip\r\n" if packed else b""
+    large = ANSWER.replace(b'"content":[', b'"content":[{"type":"text","text":"%b"},' % (b"x" * 3_000_000))
+    shared.open(gzip.compress(large) if packed else large, coding)
+    assert shared.post(ANN, b"/v1/messages", {"model": "m"}).status == 200
+    assert shared.gateway.entry().made == MADE
+    assert not_there(shared.post(BOB, b"/v1/messages", {"container": "container_1"}), "container_1")
+
+
 def test_stream_tells_them_before_its_end(shared: Shared) -> None:
     go_on = threading.Event()
     start = f'{{"type":"message_start","message":{{"container":{{"id":"container_1"}},{USAGE}}}}}'
