@@ -82,6 +82,8 @@ def test_members_come_and_go(control: Control) -> None:
     assert info["user_info"]["teams"] == [team_id] == [one["team_id"] for one in info["teams"]]
     asked = {"team_id": team_id, "user_email": "bob@example.com", "role": "admin"}
     assert control.post("/team/member_update", asked)["role"] == "admin"
+    for member in ({"user_id": "a\0b"}, {"user_id": "x" * 300}, {"user_email": ""}):
+        control.refused("/team/member_add", {"team_id": team_id, "member": member})
     assert control.post("/team/member_delete", {"team_id": team_id, "user_id": "ann"})
     assert control.post("/user/delete", {"user_ids": ["cat"]}) == 1
     members = control.get("/team/info", team_id=team_id)["team_info"]["members_with_roles"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from ferryman.control.access.desk import operations
+from ferryman.control.app import Gate
 from ferryman.control.callers import ASKS_BY_POST, Caller, check_role
 from ferryman.errors import PermissionDenied
 from tests.support.control import Control
@@ -111,6 +114,67 @@ def test_key_that_is_blocked_expired_or_deleted_opens_nothing(lone: Control, clo
         response = lone.send("GET", "/key/info", caller=key)
         assert response.status_code == 401
         assert key not in response.text
+
+
+def test_key_of_a_blocked_user_or_team_opens_nothing(lone: Control) -> None:
+    admin = user_key(lone, "proxy_admin")
+    lone.post("/team/new", {"team_id": "crew"})
+    crews = lone.post("/key/generate", {"team_id": "crew"})["key"]
+    assert lone.get("/key/list", caller=admin)["total_count"] == 2
+    assert lone.get("/key/info", caller=crews)
+    lone.post("/user/update", {"user_id": "proxy_admin", "blocked": True})
+    lone.post("/team/block", {"team_id": "crew"})
+    for key in (admin, crews):
+        assert lone.send("GET", "/key/info", caller=key).status_code == 401
+    assert lone.send("POST", "/key/generate", {}, admin).status_code == 401
+
+
+@pytest.mark.parametrize("routes", [["/v1/messages"], ["llm_api_routes"], ["/v1/*"]])
+def test_key_with_a_list_of_routes_administers_nothing_that_is_not_on_it(
+    lone: Control, routes: list[str]
+) -> None:
+    lone.post("/user/new", {"user_id": "ann", "user_role": "proxy_admin", "auto_create_key": False})
+    narrow = lone.post("/key/generate", {"user_id": "ann", "allowed_routes": routes})["key"]
+    assert lone.get("/key/info", caller=narrow)["info"]["user_id"] == "ann"
+    for path in ("/key/generate", "/key/regenerate", f"/key/{narrow}/regenerate", "/user/update"):
+        said = lone.refused(path, {}, 403, narrow)
+        assert "`allowed_routes` has what it may call" in said
+        assert narrow not in said
+    assert lone.send("GET", "/global/spend", caller=narrow).status_code == 403
+    wider = lone.post("/key/generate", {"user_id": "ann", "allowed_routes": [*routes, "/key/*"]})["key"]
+    assert lone.post("/key/generate", {}, wider)["key"]
+    assert lone.send("GET", "/user/list", caller=wider).status_code == 403
+
+
+def test_text_from_before_takes_no_key_away(lone: Control) -> None:
+    old = user_key(lone, "internal_user")
+    new = lone.post("/key/regenerate", {"grace_period": "1h"}, old)["key"]
+    assert lone.get("/key/info", caller=old)["info"]["rotation_count"] == 1
+    assert lone.send("POST", "/key/regenerate", {}, old).status_code == 403
+    assert lone.post("/key/regenerate", {}, new)["key"]
+
+
+def test_path_is_judged_as_it_is_routed_whatever_host_a_client_names() -> None:
+    asked: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        asked.append(scope["path"])
+
+    async def own(_credential: bytes) -> Caller:
+        return Caller("own", "key:a", "a")
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    answers: list[Any] = []
+    headers = [(b"host", b"x/key/regenerate?"), (b"x-api-key", b"sk-a")]
+    scope = {
+        "type": "http", "method": "POST", "path": "/key/generate", "headers": headers, "client": ("a", 1),
+        "query_string": b"",
+    }  # fmt: skip
+    asyncio.run(Gate(app, "sk-1234", HeldClock(), own)(scope, asyncio.Future, send))
+    assert asked == []
+    assert answers[0]["status"] == 403
 
 
 @pytest.mark.parametrize("key", [None, "sk-12345", "1234", "Bearer sk-1234"])

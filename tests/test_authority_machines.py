@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from ferryman.control.access.machines import GONE_SECONDS
 from ferryman.control.rows import Capped
 from ferryman.limits.spec import Budget
 from ferryman.limits.verdict import NotReady, Taken
 from ferryman.store.schema_counters import grants
 from tests.support.authority import CAP, Machine, Watch, Worker, spent
+from tests.support.control import MASTER, Control
+from tests.support.gateway import HeldClock
+from tests.test_cli_keys import Cli
 
 
 @pytest.fixture
@@ -114,6 +118,36 @@ def test_a_machine_that_is_forfeited_keeps_nothing_but_what_it_has_spent(
     assert isinstance(workers[1].call(budgets[1], 800), NotReady)
     assert two.store.spends.forfeit(one.id) >= 600
     workers[1].taken(budgets[1], 900)
+
+
+def test_machine_is_forfeited_over_http_once_it_was_silent(
+    pair: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, two = pair
+    budgets = [machine.budgets(Capped(cap_nanousd=CAP)) for machine in pair]
+    worker = Worker(one, f"1-{one.id}")
+    for machine in pair:
+        machine.authority.tick()
+    worker.taken(budgets[0], 600)
+    clock = HeldClock()
+    one.store.spends.seen(one.id, "host1", round(clock.now() * 1e6))
+    with Control(two.store, clock=clock) as control:
+        (row,) = control.get("/budget/machines")
+        assert (row["machine"], row["host"], row["seen_at"][:10]) == (one.id, "host1", "2027-01-15")
+        assert row["idle_nanousd"] >= 600
+        clock.seconds += GONE_SECONDS - 1
+        assert "may spend what it was granted" in control.refused("/budget/forfeit", {"machine": one.id})
+        assert "no machine" in control.refused("/budget/forfeit", {"machine": "x"}, 404)
+        clock.seconds += 1
+        assert control._client is not None
+        cli = Cli(tmp_path, FERRYMAN_URL=str(control._client.base_url), FERRYMAN_MASTER_KEY=MASTER)
+        assert one.id in cli.out("budgets", "machines")
+        assert cli.ended("budgets", "forfeit", one.id, answer="n")[0] == 1
+        assert cli.told("budgets", "forfeit", one.id, "--yes")["forfeited_nanousd"] >= 600
+        assert control.get("/budget/machines") == []
+        (noted,) = control.get("/audit", kind="budget", object_id=one.id)["audit"]
+        assert (noted["action"], noted["actor"], noted["after"]["host"]) == ("forfeit", "master key", "host1")
+    Worker(two, f"1-{two.id}").taken(budgets[1], 900)
 
 
 class Racer:

@@ -37,6 +37,26 @@ def test_budget_of_a_key_that_has_spent_already_begins_with_that(start: Start, l
     assert call(family.url, key).status_code == 429
 
 
+def test_reset_lets_a_key_go_on_whichever_of_its_windows_is_used_up(start: Start, line: Bench) -> None:
+    family = start("--workers", "2", "--upstream-url", line.upstream(charging).url)
+    cap = {"max_budget": 0.04, "budget_duration": "30d"}
+    made = own(
+        family,
+        "POST",
+        "/key/generate",
+        {
+            "budget_limits": [cap, {"max_budget": 1, "budget_duration": "1d"}],
+            "model_max_budget": {"claude-*": cap},
+            "budget_hold": "ceiling",
+        },
+    )
+    key = made["key"]
+    assert [call(family.url, key).status_code for _ in range(2)] == [200, 429]
+    until(lambda: in_ledger(family, made["token"]) == COST, "stored")
+    own(family, "POST", f"/key/{key}/reset_spend", {"reset_to": 0})
+    assert [call(family.url, key).status_code for _ in range(2)] == [200, 429]
+
+
 def test_sessions_and_end_users_that_come_up_have_budgets_of_their_own(start: Start, line: Bench) -> None:
     family = start(
         "--workers", "2", "--upstream-url", line.upstream(charging).url,

@@ -88,6 +88,20 @@ def test_key_that_is_made_before_the_first_start_opens_the_gateway(alone: Cli, t
         assert httpx.get(f"{family.url}/v1/models", headers=headers).status_code == 401
 
 
+def test_no_key_is_made_where_nobody_is_asked_for_one(tmp_path: Path) -> None:
+    upstream = ["--upstream-url", "http://127.0.0.1:9", "--data-dir", str(tmp_path / "data")]
+    env = {"ANTHROPIC_API_KEY": "k"}
+    place = ["--runtime-directory", str(tmp_path / "run")]
+    with Family(tmp_path, *upstream, env=env) as family:
+        running = Cli(tmp_path, *place, "--port", str(family.port))
+        assert "Set `master_key`" in running.refused("keys", "create")
+        assert "Set `master_key`" in running.refused("users", "new", "ann")
+        assert running.told("users", "list") == []
+        running.out("users", "new", "bob", "--no-key")
+    with Family(tmp_path, *upstream, env=env) as family:  # which starts again
+        assert httpx.get(f"{family.url}/v1/models").status_code == 502
+
+
 def test_new_key_is_shown_with_what_sets_clients_up(alone: Cli) -> None:
     out = alone.out("keys", "create", "--alias", "laptop")
     key = next(line.strip() for line in out.splitlines() if line.startswith("  sk-"))

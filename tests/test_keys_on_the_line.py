@@ -262,8 +262,34 @@ def test_what_cannot_be_metered_is_not_for_keys_with_a_list_of_models(line: Benc
 def test_a_blocked_team_lets_nobody_through(line: Bench) -> None:
     team = Scope("team:research", "team `research`", blocked=True)
     gateway, upstream = guarded(line, spec(scopes=["team:research"]), scopes=[team])
-    assert error_of(ask(gateway, with_key())) == (403, "permission_error", "Team `research` is blocked.")
+    said = "The team `research` is blocked."
+    assert error_of(ask(gateway, with_key())) == (401, "authentication_error", said)
     assert not upstream.requests
+
+
+def test_what_is_set_on_user_and_team_holds_for_a_key_as_soon_as_it_is_told(line: Bench) -> None:
+    keys = [spec(models=[["claude-*"]], tags=["own"], scopes=["user:ann", "team:red"])]
+    haiku, opus = b'{"model":"claude-haiku-4-5"}', b'{"model":"claude-opus-5-5"}'
+    gateway, _ = guarded(line, *keys)
+
+    def asked() -> list[int]:
+        return [client.ask(with_key(body)).status for body in (haiku, opus, b'{"model":"x"}')]
+
+    with RawClient(gateway.port) as client:
+        assert asked() == [200, 200, 404]
+        team = Scope("team:red", "team `red`", models=["*haiku*"], tags=["reds", "own"])
+        gateway.tell(keys, [team])
+        assert asked() == [200, 404, 404]
+        assert gateway.entry(4).tags == ["own", "reds"]
+        user = Scope("user:ann", "user `ann`", models=["claude-opus-*"])
+        gateway.tell(keys, [team, user])
+        assert asked() == [404, 404, 404]
+        gateway.tell(keys, [user])
+        assert asked() == [404, 200, 404]
+        gateway.tell(keys, [Scope("user:ann", "user `ann`", blocked=True)])
+        assert asked() == [401, 401, 401]
+        gateway.tell(keys)
+        assert asked() == [200, 200, 404]
 
 
 @pytest.mark.parametrize("name", ["customer:bob", "tag:red", "session:s1"])

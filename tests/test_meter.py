@@ -16,6 +16,7 @@ from ferryman.http1.message import ResponseHead
 from ferryman.model import Usage
 from ferryman.relay.meter import (
     HELD_ANSWER_BYTES,
+    LOOKED_INTO_BYTES,
     MAX_DECODED_BYTES,
     MAX_DECODED_PER_READ_BYTES,
     WATCHED,
@@ -119,6 +120,18 @@ def test_large_answer_is_not_held() -> None:
     for piece in cut(answer(8 * HELD_ANSWER_BYTES, usage_first=True), 65_536):
         meter.feed(piece)
         assert len(meter._held) <= HELD_ANSWER_BYTES
+
+
+def test_answer_is_kept_up_to_a_bound_where_what_it_makes_is_to_be_told() -> None:
+    heard: dict[str, str] = {}
+    meter = JsonMeter(heard.update)
+    piece_bytes = 65_536
+    for piece in cut(answer(LOOKED_INTO_BYTES + 3 * piece_bytes, usage_first=True), piece_bytes):
+        meter.feed(piece)
+        assert len(meter._held) <= LOOKED_INTO_BYTES + piece_bytes
+    assert meter._held == b""
+    assert meter.reading().complete
+    assert heard == {}
 
 
 @given(size=st.integers(1, 300))

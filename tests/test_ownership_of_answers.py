@@ -103,12 +103,28 @@ def test_list_that_cannot_be_read_is_not_shown(shared: Shared, body: bytes) -> N
     assert shared.get(EVE, b"/v1/files").body == body
 
 
-def test_errors_and_heads_pass(shared: Shared) -> None:
+def test_errors_pass(shared: Shared) -> None:
     shared.open(b"<html>", status=500)
     assert shared.get(ANN, b"/v1/files").body == b"<html>"
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "status"),
+    [(ANN, b"/v1/files", 405), (ANN, b"/v1/files/file_ann", 200), (EVE, b"/v1/files", 200)],
+)
+def test_nobody_is_told_how_long_a_list_is_that_is_cut_for_them(
+    shared: Shared, key: bytes, path: bytes, status: int
+) -> None:
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        connection.wait_closed()
+
+    shared.open(script=serve)
     with RawClient(shared.gateway.port) as client:
-        answer = client.ask(by(ANN, get(b"/v1/files", method=b"HEAD")), head_only=True)
-    assert answer.status == 500
+        answer = client.ask(by(key, get(path, method=b"HEAD")), head_only=True)
+    assert answer.status == status
+    assert (answer.values(b"content-length") == [b"1000"]) is (status == 200)
 
 
 def test_list_needs_the_control_plane(shared: Shared) -> None:
@@ -153,6 +169,16 @@ def test_answer_tells_its_container_and_its_files(shared: Shared, packed: bool) 
     assert shared.post(ANN, b"/v1/messages", {"model": "m"}).status == 200
     assert shared.gateway.entry().made == MADE
     assert shared.post(ANN, b"/v1/messages", {"container": "container_1"}).status == 200
+    assert not_there(shared.post(BOB, b"/v1/messages", {"container": "container_1"}), "container_1")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_answer_too_large_to_be_held_back_tells_them_as_well(shared: Shared, packed: bool) -> None:
+    coding = b"Content-Encoding: gzip\r\n" if packed else b""
+    large = ANSWER.replace(b'"content":[', b'"content":[{"type":"text","text":"%b"},' % (b"x" * 3_000_000))
+    shared.open(gzip.compress(large) if packed else large, coding)
+    assert shared.post(ANN, b"/v1/messages", {"model": "m"}).status == 200
+    assert shared.gateway.entry().made == MADE
     assert not_there(shared.post(BOB, b"/v1/messages", {"container": "container_1"}), "container_1")
 
 

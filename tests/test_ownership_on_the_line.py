@@ -10,6 +10,7 @@ import pytest
 
 from ferryman.limits.owner import Owner
 from ferryman.model import Ended
+from ferryman.relay.ownership import ASKED_AT_LEAST, MAX_ASKED_OF_KEY
 from tests.conftest import Bench
 from tests.support.gateway import HeldClock
 from tests.support.raw import RawClient, get, post
@@ -117,6 +118,18 @@ def test_profile_in_the_head_is_looked_at_too(shared: Shared) -> None:
     assert not_there(shared.post(BOB, b"/v1/messages", {"model": "m"}, headers), "uprof_1")
 
 
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/v1/files/file_ann"])
+def test_workspace_is_chosen_by_keys_that_see_all_and_no_others(shared: Shared, path: bytes) -> None:
+    shared.open()
+    asked = post(b"{}", path=path, headers=b"Anthropic-Workspace-ID: wrkspc_1\r\n")
+    answer = shared.ask(ANN, asked)
+    assert error_of(answer)[:2] == (403, "permission_error")
+    assert "leave the header out" in error_of(answer)[2]
+    assert not shared.sent
+    assert shared.ask(EVE, asked).status == 200
+    assert shared.sent[0].values(b"anthropic-workspace-id") == [b"wrkspc_1"]
+
+
 @pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"DELETE"])
 def test_collection_is_not_changed_as_a_whole(shared: Shared, method: bytes) -> None:
     shared.open()
@@ -195,6 +208,25 @@ def test_client_that_leaves_while_its_request_waits_leaves_nothing(shared: Share
     assert shared.get(ANN, b"/v1/files/file_ann").status == 200
     assert len(shared.sent) == 1
     assert len(shared.gateway.entries) == 2
+
+
+def test_who_asks_for_what_is_not_there_does_not_keep_others_from_asking(
+    line: Bench, clock: HeldClock
+) -> None:
+    shared = Shared(line, clock)  # which stands still, so that what is not there is waited for
+    shared.open()
+    made_up = [{"file_id": f"file_{number}"} for number in range(MAX_ASKED_OF_KEY - ASKED_AT_LEAST)]
+    body = post(json.dumps({"messages": made_up}).encode())
+    with RawClient(shared.gateway.port) as client, RawClient(shared.gateway.port) as second:
+        client.send(by(BOB, body))
+        shared.gateway.until(lambda: shared.book.asked)
+        second.send(by(BOB, get(b"/v1/files/file_9")))
+        shared.gateway.until(lambda: shared.ownership.waiting_count == 2)
+        assert error_of(shared.get(BOB, b"/v1/files/file_8"))[:2] == (529, "overloaded_error")
+        assert shared.get(ANN, b"/v1/files/file_ann").status == 200
+        shared.gateway.pass_time(3)
+        assert client.response().status == second.response().status == 404
+    assert shared.get(BOB, b"/v1/files/file_bob").status == 200
 
 
 @pytest.mark.parametrize("request_of", [get(b"/v1/files/file_ann"), get(b"/v1/files")], ids=["path", "list"])

@@ -88,6 +88,17 @@ def test_refusal_before_any_output_is_free_in_a_batch_too() -> None:
     assert found.shares[0].costs[-1].nanousd == 0
 
 
+def test_what_answers_have_made_is_told_with_the_results() -> None:
+    tally = Tally("b", CATALOG, NOW)
+    result = {"type": "bash_code_execution_result", "content": [{"file_id": "file_1"}]}
+    written = {"type": "tool_use", "input": {"file_id": "file_2"}}
+    content = [{"type": "bash_code_execution_tool_result", "content": result}, written]
+    tally.feed(line("claude-opus-5-5", {"input_tokens": 1}, content=content, container={"id": "cont_1"}))
+    found = tally.results()
+    assert found is not None
+    assert found.made == {"file_1": "files", "cont_1": "containers"}
+
+
 def test_usage_is_added_up_with_its_parts() -> None:
     tally = Tally("b", CATALOG, NOW)
     split = {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4}

@@ -152,7 +152,10 @@ def test_report_by_customer_and_by_key(store: Store) -> None:
     assert (key["api_key"], key["cost_nanousd"], key["total_output_tokens"]) == ("open", 1_111, 80)
     assert key["total_input_tokens"] == 4 * 4_301
     assert [one["model"] for one in key["model_details"]] == ["haiku", "opus"]
-    assert get(store, f"/global/spend/report?{DAYS}") == [], "there are no teams yet"
+    first, last = get(store, f"/global/spend/report?{DAYS}")
+    assert (first["group_by_day"], last["group_by_day"]) == (DAY, "2026-11-22")
+    (nobodys,) = first["teams"]
+    assert (nobodys["team_name"], nobodys["team_id"], nobodys["cost_nanousd"]) == (None, None, 111)
 
 
 def test_activity_by_day_newest_first_and_in_pages(store: Store) -> None:

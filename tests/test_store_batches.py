@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import select
 
+from ferryman.limits.owner import Owner
 from ferryman.model import SETTLEMENT, BatchResults, BatchShare, Cost, CostPart, Entry, NewBatch, Usage
 from ferryman.store.batches import Due, batches
 from ferryman.store.read import Filter
@@ -27,7 +29,7 @@ CREATOR = {
 def created(number: int = 1, **changes: Any) -> Entry:
     batch = NewBatch("msgbatch_1", 3, {"claude-opus-5-5": 3}, 5_000)
     return entry(
-        number, batch=batch, path="/v1/messages/batches", usage=None, model=None, **CREATOR, **changes
+        number, batch=batch, path="/v1/messages/batches", usage=None, model=None, **{**CREATOR, **changes}
     )
 
 
@@ -129,6 +131,24 @@ def test_batch_without_a_success_is_settled_for_nothing(store: Store) -> None:
     found = BatchResults("msgbatch_1", 3, [date(2026, 10, 20)], [])
     store.write.insert_entries([created(), read(2, found)])
     assert (row(store)["status"], row(store)["cost_nanousd"], settlements(store)) == ("settled", 0, [])
+
+
+def test_what_the_answers_have_made_belongs_to_the_creator_of_their_batch(store: Store) -> None:
+    made = {"file_1": "files", "cont_1": "containers"}
+    found = msgspec.structs.replace(results(), made=made)
+    store.write.insert_entries([created(principal="k" * 64, team_id="red")])
+    store.write.settle(msgspec.structs.replace(found, lines=2), NOON)
+    assert store.owners.lookup(list(made)) == {}
+    store.write.insert_entries([read(2, found)])
+    owner = Owner("k" * 64, "red")
+    assert store.owners.lookup(list(made)) == {"file_1": owner, "cont_1": owner}
+
+
+def test_what_the_answers_of_a_batch_without_a_key_have_made_is_nobodys(store: Store) -> None:
+    found = msgspec.structs.replace(results(), made={"file_1": "files"})
+    store.write.insert_entries([created(principal="open"), read(2, found)])
+    assert len(settlements(store)) == 1
+    assert store.owners.lookup(["file_1"]) == {}
 
 
 def test_due_batch_is_claimed_by_one(store: Store) -> None:

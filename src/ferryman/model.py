@@ -215,12 +215,15 @@ class BatchResults(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         lines: how many results there were, of any kind.
         days: since when (UTC) the prices were those of each of the `costs`; the first covers what was before.
         shares: one for each model; what errored, expired or was canceled is in none.
+        made: containers and files that the answers tell of, by id, and the kind of each; they belong to
+            whoever has created the batch.
     """
 
     id: str
     lines: int
     days: list[date]
     shares: list[BatchShare]
+    made: dict[str, str] = {}
 
 
 SETTLEMENT = "SETTLE"

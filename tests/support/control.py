@@ -26,9 +26,10 @@ from ferryman.control.processes import Processes
 from ferryman.control.server import Server
 from ferryman.control.spend import Spend
 from ferryman.control.usage_page import Usage
-from ferryman.limits.spec import KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import KEYS, SCOPES, KeySpec, Scope, part_of_scope
 from ferryman.process.messages import WorkerState
 from ferryman.relay.feed import Feed
+from ferryman.relay.keyring import Keyring, keyring_part
 from ferryman.settings import Settings
 from ferryman.settings_limits import gateway_limits
 from ferryman.store.access_look import token_of
@@ -116,9 +117,11 @@ class Control:
 
     def key_spec(self, text: str) -> KeySpec | None:
         """What the worker knows of the key with this text."""
-        token = token_of(text)
-        specs: list[KeySpec] = self._part(part_of_key(token), list[KeySpec])
-        return next((spec for spec in specs if spec.token == token), None)
+        ring = Keyring()
+        told = {name: data for name, data in self.parts().items() if name.startswith((KEYS, SCOPES))}
+        ring.take(1, {name: keyring_part(name, msgspec.Raw(data)) for name, data in told.items()})
+        key = ring.find(token_of(text))
+        return None if key is None else key.spec
 
     def scope(self, scope_id: str) -> Scope | None:
         """What the worker knows of a scope."""
@@ -146,7 +149,7 @@ class Control:
         spends = LedgerSpends(self.store, self.clock, limits.time_zone)
         self.desk = Desk(self.store, self.publisher, spends, self.clock, MASTER)
         self.usage = Usage(self.store, spends, self.clock)
-        self.spend = Spend(self.store.read)
+        self.spend = Spend(self.store.read, access=self.store.access)
         parts = (Processes(self.feeds), self.spend, self.desk, self.usage)
         routes = [route for part in parts for route in part.routes()]
         self.app = create_app(documented(routes), self.clock)

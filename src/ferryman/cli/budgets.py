@@ -9,6 +9,7 @@ import click
 from ferryman.cli.fields import TERMS, with_fields
 from ferryman.cli.manage import Api, confirm, echo_json, managing, yes_option
 from ferryman.cli.records import dollars, echo_answer, echo_done, echo_rows
+from ferryman.pricing.explain import dollars_of_nano
 
 budget_argument = click.argument("budget")
 
@@ -78,3 +79,32 @@ def delete(api: Api, *, budget: str, yes: bool) -> None:
     confirm(f"Delete the budget `{budget}`", yes=yes)
     answer = api.post("/budget/delete", {"id": budget})
     echo_done(api, answer, f"budget `{budget}` deleted")
+
+
+@budgets.command()
+@managing()
+def machines(api: Api) -> None:
+    """List machines that share the database, and what each has of the caps and has not spent."""
+    rows = api.get("/budget/machines")
+    if api.as_json:
+        echo_json(rows)
+        return
+    lines = [
+        (row["machine"], row["host"], row["seen_at"][:19], dollars_of_nano(row["idle_nanousd"]))
+        for row in rows
+    ]
+    echo_rows(("machine", "host", "seen (UTC)", "idle ($)"), lines, "other machines", numbers=1)
+
+
+@budgets.command()
+@click.argument("machine")
+@yes_option
+@managing()
+def forfeit(api: Api, *, machine: str, yes: bool) -> None:
+    """Give others what MACHINE, which is gone for good, has of the caps and has not spent.
+
+    What stands in journals of it that nobody has read is lost to the caps.
+    """
+    confirm(f"Give up what the machine `{machine}` has not spent", yes=yes)
+    answer = api.post("/budget/forfeit", {"machine": machine})
+    echo_done(api, answer, f"{dollars_of_nano(answer['forfeited_nanousd'])} dollars given back to the caps")

@@ -79,7 +79,8 @@ class Gate:
             connection = HTTPConnection(scope)
             try:
                 caller = await self._caller(connection)
-                check_role(caller, scope["method"], connection.url.path)
+                # Not `connection.url`, in which the `Host` that a client sends has a part.
+                check_role(caller, scope["method"], scope["path"])
             except RelayError as error:
                 await self._errors.answer(error)(scope, receive, send)
                 return

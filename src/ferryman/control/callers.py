@@ -6,6 +6,7 @@ import re
 from typing import Literal, NamedTuple
 
 from ferryman.errors import PermissionDenied
+from ferryman.limits.patterns import compiled
 
 Role = Literal["admin", "viewer", "own", "own viewer"]
 
@@ -43,12 +44,14 @@ class Caller(NamedTuple):
         name: as in the audit log: `master key`, `operator`, or `key:` and the id of a key.
         key_id: of the virtual key that came, `None` without one.
         user_id: of that key's user.
+        routes: its `allowed_routes`, `None` for none.
     """
 
     role: Role
     name: str
     key_id: str | None = None
     user_id: str | None = None
+    routes: tuple[str, ...] | None = None
 
     @property
     def sees_all(self) -> bool:
@@ -64,15 +67,26 @@ OPERATOR = Caller("admin", "operator")
 def check_role(caller: Caller, method: str, path: str) -> None:
     """Let `caller` on to `path`.
 
+    Args:
+        caller: who it is.
+        method: of the request.
+        path: without its query and without escapes, as it is routed by.
+
     Raises:
-        PermissionDenied: its role does not open it.
+        PermissionDenied: its role does not open it, or the list of routes of its key.
     """
     reads = method in {"GET", "HEAD"}
+    tells_of_itself = reads and path in _FOR_ALL
+    if caller.routes is not None and not tells_of_itself and not compiled(caller.routes).fullmatch(path):
+        raise PermissionDenied(
+            f"The key that came with it may not call `{method} {shown_path(path)}`; `allowed_routes` has "
+            "what it may call."
+        )
     if caller.role == "admin":
         return
     if caller.role == "viewer" and (reads or path in ASKS_BY_POST):
         return
-    if reads and path in _FOR_ALL:
+    if tells_of_itself:
         return
     if caller.role == "own" and method == "POST" and _REGENERATE.fullmatch(path):
         return

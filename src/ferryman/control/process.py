@@ -85,8 +85,9 @@ async def work(child: Child) -> None:
     tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     spends = Spends(authority, store, clock, limits.time_zone)
-    desk = Desk(store, publisher, spends, clock, settings.master_key)
-    reports, owners = Spend(store.read, lambda: prices.catalog), Owners(store.owners.lookup)
+    key = settings.master_key
+    desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
+    reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
     parts = (reports, owners, desk, Usage(store, spends, clock))
     routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)

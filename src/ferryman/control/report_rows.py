@@ -5,10 +5,11 @@ Each amount is there twice: in dollars, as a float with LiteLLM's name, and exac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
+from ferryman.control.key_names import Named, named_row
 from ferryman.control.report_query import ReportQuery
 from ferryman.control.spend_row import dollars_of, key_id_in
 from ferryman.store.read import Sums
@@ -82,17 +83,60 @@ def _customer(name: str, sums: list[Sums]) -> dict[str, Any]:
     }
 
 
-def keys_with_models(rows: Iterable[Sums]) -> list[dict[str, Any]]:
+def teams_by_day(rows: Iterable[Sums], names: Mapping[str, Named]) -> list[dict[str, Any]]:
+    """`/global/spend/report` by team, of sums by day, principal and model in this order.
+
+    A key counts for the team that it is in now; who is in none is told at last, as team `null`.
+    """
+    days: dict[date, dict[str, list[Sums]]] = {}
+    aliases: dict[str, str | None] = {}
+    for one in rows:
+        assert one.day is not None  # noqa: S101  # it was asked for
+        named = names.get(one.principal or "")
+        team_id = "" if named is None else named.team_id or ""
+        aliases[team_id] = None if named is None or not team_id else named.team_alias or team_id
+        days.setdefault(one.day, {}).setdefault(team_id, []).append(one)
+    return [
+        {
+            "group_by_day": day.isoformat(),
+            "teams": [
+                _team(team_id, aliases[team_id], sums)
+                for team_id, sums in sorted(teams.items(), key=lambda team: (not team[0], team[0]))
+            ],
+        }
+        for day, teams in days.items()
+    ]
+
+
+def _team(team_id: str, name: str | None, sums: list[Sums]) -> dict[str, Any]:
+    nanousd = sum(one.cost_nanousd for one in sums)
+    return {
+        "team_name": name,
+        "team_id": team_id or None,
+        "total_spend": dollars_of(nanousd),
+        "cost_nanousd": nanousd,
+        "metadata": [
+            {"model": one.model, **_spend(one), "total_tokens": _tokens(one), "api_key": one.principal}
+            for one in sums
+        ],
+    }
+
+
+def keys_with_models(rows: Iterable[Sums], names: Mapping[str, Named]) -> list[dict[str, Any]]:
     """`/global/spend/report` by key, of sums by principal and model in this order."""
     keys: dict[str | None, list[Sums]] = {}
     for one in rows:
         keys.setdefault(one.principal, []).append(one)
     return [
-        {
-            "api_key": name,
-            **_cost(sums),
-            "model_details": [{"model": one.model, **_cost([one])} for one in sums],
-        }
+        named_row(
+            {
+                "api_key": name,
+                **_cost(sums),
+                "model_details": [{"model": one.model, **_cost([one])} for one in sums],
+            },
+            name,
+            names,
+        )
         for name, sums in keys.items()
     ]
 
@@ -107,8 +151,13 @@ def _cost(sums: list[Sums]) -> dict[str, Any]:
     }
 
 
-def activity(
-    query: ReportQuery, days: list[Sums], by_model: list[Sums], by_principal: list[Sums], all_days: int
+def activity(  # one for each part of the answer
+    query: ReportQuery,
+    days: list[Sums],
+    by_model: list[Sums],
+    by_principal: list[Sums],
+    all_days: int,
+    names: Mapping[str, Named],
 ) -> dict[str, Any]:
     """`/user/daily/activity`: a page of days, newest first.
 
@@ -118,8 +167,9 @@ def activity(
         by_model: the same by day and model.
         by_principal: the same by day and principal.
         all_days: days with any entry, on all pages.
+        names: of the keys among the principals.
     """
-    found = [_day(one, by_model, by_principal) for one in days]
+    found = [_day(one, by_model, by_principal, names) for one in days]
     metrics = _metrics(days)
     pages = -(-all_days // query.limit)
     metadata = {f"total_{name}": value for name, value in metrics.items() if name != "total_tokens"}
@@ -136,7 +186,9 @@ def activity(
     }
 
 
-def _day(one: Sums, by_model: list[Sums], by_principal: list[Sums]) -> dict[str, Any]:
+def _day(
+    one: Sums, by_model: list[Sums], by_principal: list[Sums], names: Mapping[str, Named]
+) -> dict[str, Any]:
     assert one.day is not None  # noqa: S101  # it was asked for
     models = {
         each.model or "": {"metrics": _metrics([each]), "metadata": {}, "api_key_breakdown": {}}
@@ -146,7 +198,7 @@ def _day(one: Sums, by_model: list[Sums], by_principal: list[Sums]) -> dict[str,
     keys = {
         each.principal or "": {
             "metrics": _metrics([each]),
-            "metadata": {"key_alias": each.principal, "team_id": None},
+            "metadata": _key_metadata(each.principal, names.get(each.principal or "")),
         }
         for each in by_principal
         if each.day == one.day
@@ -165,6 +217,12 @@ def _day(one: Sums, by_model: list[Sums], by_principal: list[Sums]) -> dict[str,
             "entities": {},
         },
     }
+
+
+def _key_metadata(principal: str | None, named: Named | None) -> dict[str, Any]:
+    if named is None:
+        return {"key_alias": principal, "team_id": None}
+    return {"key_alias": named.alias, "key_name": named.name, "team_id": named.team_id}
 
 
 def _metrics(sums: list[Sums]) -> dict[str, Any]:

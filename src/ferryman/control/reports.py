@@ -17,6 +17,7 @@ from ferryman.clock import Clock, SystemClock
 from ferryman.control import report_rows as rows
 from ferryman.control.asking import Asking
 from ferryman.control.bodies import body_of
+from ferryman.control.key_names import KeyNames, named_row
 from ferryman.control.report_query import (
     FIRST_DAY,
     LAST_DAY,
@@ -28,13 +29,15 @@ from ferryman.control.report_query import (
     report_query,
     top_query,
 )
-from ferryman.control.spend_query import checked
+from ferryman.control.spend_query import checked, equal_in
 from ferryman.control.spend_row import dollars_of
 from ferryman.errors import InvalidRequest
 from ferryman.store.read import MAX_SUMS, Dimension, Reader, Sums
 
 MAX_BODY_BYTES = 4_096
 """Of a question; a few short fields."""
+
+_KEY = {"api_key": "principal"}
 
 RowOf = Callable[[Sums], dict[str, Any]]
 QueryOf = Callable[[QueryParams], ReportQuery]
@@ -56,10 +59,13 @@ class EndUsers(msgspec.Struct, forbid_unknown_fields=True):
 class Reports:
     """Answers from the roll-ups."""
 
-    def __init__(self, reader: Reader, asking: Asking, clock: Clock | None = None) -> None:
-        """Read from `reader`, in the threads of `asking`."""
+    def __init__(
+        self, reader: Reader, asking: Asking, clock: Clock | None = None, names: KeyNames | None = None
+    ) -> None:
+        """Read from `reader`, in the threads of `asking`; `names` tells how keys are called."""
         self._reader = reader
         self._asking = asking
+        self._names = names or KeyNames()
         self._clock = clock or SystemClock()
 
     def __repr__(self) -> str:
@@ -102,10 +108,12 @@ class Reports:
     ) -> Response:
         def ask() -> bytes:
             first, last = query.period
+            equal = self._known(query.equal)
             found = self._reader.sums(
-                first, last, by=(by,), limit=query.limit, dearest_first=True, equal=query.equal
+                first, last, by=(by,), limit=query.limit, dearest_first=True, equal=equal
             )
-            return msgspec.json.encode(wrap([row_of(one) for one in found]))
+            names = self._names.of(one.principal for one in found)
+            return msgspec.json.encode(wrap([named_row(row_of(one), one.principal, names) for one in found]))
 
         return await self._asking.answered(ask)
 
@@ -118,7 +126,7 @@ class Reports:
             query = self._top_query(request.query_params)
         else:
             asked = await body_of(request, EndUsers, MAX_BODY_BYTES)
-            equal = {} if asked.api_key is None else {"principal": asked.api_key}
+            equal = {} if asked.api_key is None else equal_in({"api_key": asked.api_key}, _KEY)
             query = ReportQuery(period_between(asked.startTime, asked.endTime), equal, TOP_ROWS)
         return await self._list(query, "end_user", rows.end_user_row)
 
@@ -136,12 +144,14 @@ class Reports:
         query = report_query(request.query_params)
 
         def ask() -> bytes:
-            if query.group_by == "team":  # there are none yet
-                return b"[]"
             if query.group_by == "customer":
                 found = self._all(query, ("day", "end_user", "model"))
                 return msgspec.json.encode(rows.customers_by_day(found))
-            return msgspec.json.encode(rows.keys_with_models(self._all(query, ("principal", "model"))))
+            by_team = query.group_by == "team"
+            found = self._all(query, ("day", "principal", "model") if by_team else ("principal", "model"))
+            names = self._names.of(one.principal for one in found)
+            told = rows.teams_by_day(found, names) if by_team else rows.keys_with_models(found, names)
+            return msgspec.json.encode(told)
 
         return await self._asking.answered(ask)
 
@@ -160,7 +170,8 @@ class Reports:
             page = query._replace(period=query.period._replace(first=first, last=last))
             by_model = self._all(page, ("day", "model"))
             by_principal = self._all(page, ("day", "principal"))
-        return rows.activity(query, days, by_model, by_principal, len(everything))
+        names = self._names.of(one.principal for one in by_principal)
+        return rows.activity(query, days, by_model, by_principal, len(everything), names)
 
     def _all(self, query: ReportQuery, by: tuple[Dimension, ...]) -> list[Sums]:
         """Every sum: a report that leaves some out would be wrong.
@@ -168,12 +179,19 @@ class Reports:
         Raises:
             InvalidRequest: there are too many.
         """
-        found = self._reader.sums(query.period.first, query.period.last, by=by, equal=query.equal)
+        equal = self._known(query.equal)
+        found = self._reader.sums(query.period.first, query.period.last, by=by, equal=equal)
         if len(found) == MAX_SUMS:
             raise InvalidRequest(
                 f"`start_date` and `end_date` have more than {MAX_SUMS} sums between them; ask for less."
             )
         return found
+
+    def _known(self, equal: dict[str, str]) -> dict[str, str]:
+        """`equal` with the id of the key that it names, if it names one."""
+        if (token := equal.get("principal")) is None:
+            return equal
+        return {**equal, "principal": self._names.id_of(token)}
 
 
 def _day_of(one: Sums) -> date:

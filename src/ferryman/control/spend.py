@@ -17,26 +17,33 @@ from starlette.routing import Route
 
 from ferryman.control.asking import NOT_STORED, Asking
 from ferryman.control.calculate import Calculator
+from ferryman.control.key_names import KeyNames
 from ferryman.control.reports import Reports
 from ferryman.control.spend_query import MAX_LISTED, PageQuery, list_query, page_query
 from ferryman.control.spend_row import row_of
 from ferryman.pricing.catalog import Catalog, load_catalog
+from ferryman.store.access import Access
 from ferryman.store.read import MAX_PAGE, Cursor, Filter, Reader
 
 
-def routes(reader: Reader, catalog: Callable[[], Catalog] = load_catalog) -> list[Route]:
+def routes(
+    reader: Reader, catalog: Callable[[], Catalog] = load_catalog, access: Access | None = None
+) -> list[Route]:
     """What is served of the ledger."""
-    return Spend(reader, catalog).routes()
+    return Spend(reader, catalog, access).routes()
 
 
 class Spend:
     """Answers from a `Reader`, a few at a time."""
 
-    def __init__(self, reader: Reader, catalog: Callable[[], Catalog] = load_catalog) -> None:
-        """Read from `reader`; `catalog` tells the prices in force."""
+    def __init__(
+        self, reader: Reader, catalog: Callable[[], Catalog] = load_catalog, access: Access | None = None
+    ) -> None:
+        """Read from `reader`; `catalog` tells the prices in force, and `access` how keys are called."""
         self._reader = reader
+        self._names = KeyNames(access)
         self.asking = Asking()
-        self._reports = Reports(reader, self.asking)
+        self._reports = Reports(reader, self.asking, names=self._names)
         self._calculator = Calculator(self.asking, catalog)
 
     def __repr__(self) -> str:
@@ -58,9 +65,13 @@ class Spend:
     async def _list(self, request: Request) -> Response:
         wanted = list_query(request.query_params)
         # What the first page tells may be an error, so it is there before the answer begins.
-        first = await self.asking.in_thread(lambda: self._rows(wanted, 0, None))
-        parts = self._parts(wanted, *first)
+        known, first = await self.asking.in_thread(lambda: self._begun(wanted))
+        parts = self._parts(known, *first)
         return StreamingResponse(parts, media_type="application/json", headers=NOT_STORED)
+
+    def _begun(self, wanted: Filter) -> tuple[Filter, tuple[list[bytes], Cursor | None]]:
+        known = self._known(wanted)
+        return known, self._rows(known, 0, None)
 
     async def _parts(self, wanted: Filter, rows: list[bytes], after: Cursor | None) -> AsyncIterator[bytes]:
         """The list, a page at a time: as fast as the client takes it, and no more of it in memory."""
@@ -83,9 +94,10 @@ class Spend:
         return await self.asking.answered(lambda: msgspec.json.encode(self._paged(query)))
 
     def _paged(self, query: PageQuery) -> dict[str, Any]:
-        count = self._reader.count(query.wanted)
+        wanted = self._known(query.wanted)
+        count = self._reader.count(wanted)
         page = self._reader.page(
-            query.wanted,
+            wanted,
             limit=query.page_size,
             after=query.cursor,
             skip=query.skip,
@@ -100,3 +112,9 @@ class Spend:
             "total_pages": -(-count.number // query.page_size),
             "next_cursor": None if page.after is None else str(page.after),
         }
+
+    def _known(self, wanted: Filter) -> Filter:
+        """`wanted` with the id of the key that it names, if it names one."""
+        if wanted.principal is None:
+            return wanted
+        return msgspec.structs.replace(wanted, principal=self._names.id_of(wanted.principal))

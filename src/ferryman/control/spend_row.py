@@ -7,6 +7,7 @@ from typing import Any
 
 from ferryman.model import CacheCreation, Cost, Entry, OutputTokensDetails, ServerToolUse, Usage
 from ferryman.pricing.explain import decimal
+from ferryman.store.batches import NO_KEYS
 from ferryman.store.rows import has_failed
 
 RENAMED = {"status": "http_status"}
@@ -24,7 +25,7 @@ _PARTS = {
 
 def key_id_in(principal: str | None) -> str | None:
     """The id of a virtual key, if it is one who called."""
-    return None if principal in {None, "open", "passthrough"} else principal
+    return None if principal is None or principal in NO_KEYS else principal
 
 
 def row_of(entry: Entry) -> dict[str, Any]:

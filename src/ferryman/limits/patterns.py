@@ -10,6 +10,10 @@ MAX_PATTERNS = 1_024
 """Compiled patterns in memory: a few for each kind of key that an operator has."""
 
 
+MAX_MODEL_CHARACTERS = 256
+"""Of a model's name that a list of names can have: as many as the management API takes in one."""
+
+
 def covers(pattern: str, model: str) -> bool:
     """Whether `pattern` stands for `model`.
 
@@ -23,9 +27,21 @@ def covers(pattern: str, model: str) -> bool:
 
 
 def compiled(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Matches the whole names that any of `patterns` stands for; `*` in them stands for anything."""
-    choices = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
-    return re.compile("|".join(choices), re.DOTALL)
+    """Matches the whole names that any of `patterns` stands for; `*` in them stands for anything.
+
+    However many `*` there are, a name is gone through once for each pattern.
+    """
+    return re.compile("|".join(map(_expression, patterns)), re.DOTALL)
+
+
+def _expression(pattern: str) -> str:
+    first, *others = map(re.escape, pattern.split("*"))
+    if not others:
+        return first
+    # What stands between two stars is taken where it comes first, for good: to look for a later place would
+    # find nothing more, and with several stars takes time by a power of the name's length.
+    between = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    return f"{first}{between}.*{others[-1]}"
 
 
 @lru_cache(MAX_PATTERNS)

@@ -72,6 +72,8 @@ class Scope(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         shown: as messages call it, such as: key `laptop`.
         limits, budgets: each has to let an exchange through.
         blocked: nothing goes through.
+        models: of a user or a team, what their keys may ask for; empty for any. `*` stands for anything.
+        tags: of a team, counted with each exchange of its keys.
     """
 
     id: str
@@ -79,10 +81,15 @@ class Scope(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     limits: list[Limit] = []
     budgets: list[Budget] = []
     blocked: bool = False
+    models: list[str] = []
+    tags: list[str] = []
 
 
 class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A virtual key as a worker knows it.
+
+    What its user and its team add, which are scopes by themselves, a worker puts to it: so a change of a team
+    is told once, however many keys it has.
 
     Attributes:
         token: the SHA-256 of the key, in hexadecimal digits. A key that was made anew has two for a while,
@@ -93,10 +100,11 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         expires_at: Unix time in seconds, `None` for never.
         blocked: why it is, in one sentence; empty if it is not.
         models: allow-lists of models, of the key, its user and its team; each has to allow a call. `*`
-            stands for anything.
+            stands for anything. Told is that of the key alone.
         routes: paths that it may call, `None` for those that every key may. `*` stands for anything.
         tags: counted with each of its exchanges.
-        scopes: ids of those that all of its exchanges are in, beside the gateway's.
+        scopes: ids of those that all of its exchanges are in, beside the gateway's. There need not be one of
+            its user or its team: nothing is set on it then.
         sees: whose files, batches and the like it sees: `key`, `team` or `all`.
     """
 

@@ -14,9 +14,14 @@ from ferryman.pricing.estimate import BYTES_PER_TOKEN
 from ferryman.pricing.terms import Terms
 from ferryman.wire.batch import MAX_MODELS, Asked, Lines, Succeeded, succeeded_in
 from ferryman.wire.refusal import REFUSAL, declined_in, refusal_in
+from ferryman.wire.shown import made_in_message
 
 LIFE_DAYS = 31
 """Results can be read for 29 days from the creation of their batch, which counts for the price."""
+
+MAX_MADE = 2_000
+"""Containers and files of one batch that are noted: 100 KB of a record. What is beyond them is nobody's, and
+its maker has to make it anew, or to be let see all."""
 
 _SURENESS = (CATALOG, OVERRIDE, FALLBACK)
 _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
@@ -67,6 +72,7 @@ class Tally:
         self._shares: dict[str, _Sum] = {}
         self._odd = 0  # lines that are no results
         self._unpriced = 0  # answers that tell no usage
+        self._made: dict[str, str] = {}
         self._lines = Lines(self._take)
 
     def __repr__(self) -> str:
@@ -83,7 +89,7 @@ class Tally:
             return None
         guess = bool(self._unpriced or self._lines.lost)
         shares = [one.share(model, estimated=guess) for model, one in self._shares.items()]
-        return BatchResults(self._id, self._lines.count, self._days, shares)
+        return BatchResults(self._id, self._lines.count, self._days, shares, self._made)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -93,6 +99,8 @@ class Tally:
             return
         if found is None:
             return
+        if len(self._made) < MAX_MADE:
+            self._made |= made_in_message(found.message)
         answer = found.answer
         if (usage := answer.usage) is None:
             self._unpriced += 1

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ferryman.errors import NotFound, PermissionDenied
+from ferryman.errors import InvalidRequest, NotFound, PermissionDenied
+from ferryman.http1.client import Body
 from ferryman.limits.patterns import compiled
 from ferryman.model import Call
 from ferryman.relay.keyring import Key
 from ferryman.relay.values import Route
+from ferryman.wire.names import CODING
+
+if TYPE_CHECKING:
+    from ferryman.relay.exchange import Exchange
 
 MAX_SHOWN = 100
 """Characters of a client's own words in a message."""
@@ -83,6 +89,26 @@ def admit_models(key: Key, route: Route, call: Call, batch: frozenset[str] | Non
     for name in names:
         if not key.may_ask(name):
             raise NotFound(f"model: `{shown(name)}` is not for this key; `models` has what it may ask for.")
+
+
+def check_readable(exchange: Exchange, text: Body) -> None:
+    """Let a call go on that is held to a budget: what it may cost can be told.
+
+    Args:
+        exchange: what is asked for.
+        text: its body, without its content coding if that is one that can be decoded.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if exchange.batch is not None and exchange.batch.asked is None:
+        raise InvalidRequest("What this batch may cost cannot be told: it cannot be read; correct its body.")
+    coding = exchange.request.fields.found.get(CODING, b"identity")
+    if coding.lower() != b"identity" and exchange.route.reads_call and text is exchange.body:
+        raise InvalidRequest(
+            f"What this call may cost cannot be told: `Content-Encoding: {shown(coding.decode('latin-1'))}` "
+            "cannot be decoded here; send it without."
+        )
 
 
 def shown(text: str) -> str:

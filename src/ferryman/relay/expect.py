@@ -35,7 +35,12 @@ class Expectations:
         return f"<Expectations of {len(self._seen)}>"
 
     def tokens(self, key_id: str, model: str, body_bytes: int, max_tokens: int | None) -> tuple[int, int]:
-        """Input and output tokens that a call is expected to count; never more output than it allows."""
+        """Input and output tokens that a call is expected to count; never more output than it allows.
+
+        What it asks for may be any number: with a negative one it would give others room.
+        """
+        if max_tokens is not None and max_tokens < 0:
+            max_tokens = 0
         seen = self._seen.get((key_id, model))
         if seen is None:
             return int(body_bytes * TOKENS_PER_BYTE), min(max_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)

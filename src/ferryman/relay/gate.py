@@ -14,19 +14,19 @@ from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
 from ferryman.limits.hold import Shares
-from ferryman.limits.patterns import covers
-from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Limit, Scope
+from ferryman.limits.patterns import MAX_MODEL_CHARACTERS
+from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
 from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
 from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.ceiling import DEAREST, Ceilings, Extras
 from ferryman.relay import caps
-from ferryman.relay.admit import admit_models, admit_route
+from ferryman.relay.admit import admit_models, admit_route, check_readable
 from ferryman.relay.attribute import with_tags
 from ferryman.relay.batch import created_by
 from ferryman.relay.expect import Expectations
-from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of
+from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of, rules_of
 from ferryman.relay.values import Attribution, Route
 
 if TYPE_CHECKING:
@@ -116,6 +116,16 @@ class Gate:
     def waiting_count(self) -> int:
         """Calls that wait for the control plane."""
         return len(self._waiting)
+
+    @property
+    def counts(self) -> bool:
+        """Whether this worker can count what its calls use up."""
+        return self._counters is not None
+
+    def count_by(self, counters: Admission) -> None:
+        """Count there from now on: a column was found, where there was none."""
+        counters.calendar = Calendar(self._ring.defaults.time_zone)
+        self._counters = counters
 
     def take(self, time_zone: str) -> None:
         """Let windows begin in this time zone from now on."""
@@ -247,6 +257,8 @@ class Gate:
     def _rules(self, key: Key, exchange: Exchange, charged: Attribution) -> tuple[Rules, list[str]]:
         """What holds for a call, and the ids of scopes of which that is not known yet."""
         held, kind, model = self._held_to(key), exchange.route.kind, exchange.call.model or ""
+        if len(model) > MAX_MODEL_CHARACTERS:
+            model = ""
         batch = exchange.batch
         named = {model} if batch is None else batch.names
         found = held.rules.get((kind, model)) if batch is None else None
@@ -293,6 +305,8 @@ class Gate:
 
     def _demand(self, exchange: Exchange, text: Body, budgets: list[Budget]) -> Demand:
         kind = exchange.route.kind
+        if budgets:
+            check_readable(exchange, text)
         if kind == "count_tokens":
             return Demand(requests=0, count_tokens=1, parallel=0)
         if kind == "batch":
@@ -360,28 +374,6 @@ def asked_for(model: str, text: Body) -> tuple[list[str], Extras]:
 def _names(text: Body, word: bytes) -> bool:
     """Whether a member or a value begins with `word`; within a longer text its quotation mark is escaped."""
     return word in text and _BEGINS[word].search(text) is not None
-
-
-def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
-    """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`."""
-    limits: list[Limit] = []
-    budgets: list[Budget] = []
-    of: dict[int, Scope] = {}
-    for scope in scopes:
-        for limit in scope.limits:
-            if (kind == "count_tokens") == (limit.what == "count_tokens") and _is_for(limit.model, models):
-                limits.append(limit)
-                of[id(limit)] = scope
-        if kind in {"messages", "batch"}:
-            for budget in scope.budgets:
-                if _is_for(budget.model, models):
-                    budgets.append(budget)
-                    of[id(budget)] = scope
-    return Rules(limits, budgets, of, max((one.since_seconds for one in budgets), default=0.0))
-
-
-def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
-    return not pattern or any(covers(pattern, model) for model in models)
 
 
 def _blocked(scope: Scope) -> PermissionDenied:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import is_not
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ferryman.limits.patterns import compiled
+from ferryman.limits.patterns import MAX_MODEL_CHARACTERS, compiled, covers
 from ferryman.limits.spec import (
     DEFAULTS,
     KEYS,
@@ -26,6 +27,11 @@ from ferryman.limits.spec import (
 )
 from ferryman.model import Principal
 
+ASKS_MODEL = frozenset({"messages", "count_tokens", "batch"})
+"""Kinds of calls that ask for a model."""
+
+_OWNERS = ("user:", "team:")
+
 _decode_keys = msgspec.json.Decoder(list[KeySpec]).decode
 _decode_scopes = msgspec.json.Decoder(list[Scope]).decode
 _decode_defaults = msgspec.json.Decoder(Defaults).decode
@@ -35,15 +41,19 @@ class Key(msgspec.Struct, gc=False):
     """A virtual key, with what is made of it when it is first used.
 
     Attributes:
-        spec: as it was told.
+        told: as it was told.
+        spec: with what its user and its team add.
         allowed: one for each of its allow-lists: it matches the names of models that may be asked for.
         principals: by where the credential stood, so that who is the same is the same object.
+        owners: the scopes of its user and its team that are in `spec`; `None` for one that is not there.
         held: the gate's, of what the key is held to.
     """
 
+    told: KeySpec
     spec: KeySpec
     allowed: tuple[re.Pattern[str], ...]
     principals: dict[str, Principal]
+    owners: tuple[Scope | None, ...] = ()
     held: object = None
 
     def principal(self, credential_kind: str) -> Principal:
@@ -57,6 +67,8 @@ class Key(msgspec.Struct, gc=False):
 
     def may_ask(self, model: str) -> bool:
         """Whether all allow-lists have `model`."""
+        if len(model) > MAX_MODEL_CHARACTERS:
+            return not self.allowed
         return all(pattern.fullmatch(model) for pattern in self.allowed)
 
 
@@ -133,7 +145,15 @@ class Keyring:
     def find(self, token: str) -> Key | None:
         """The key with this `token`, the SHA-256 in hexadecimal digits; `None` if there is none."""
         keys = self._parts.get(part_of_key(token))
-        return None if keys is None else keys.get(token)
+        key: Key | None = None if keys is None else keys.get(token)
+        if key is None:
+            return None
+        owners = tuple(self.scope(one) for one in key.told.scopes if one.startswith(_OWNERS))
+        if len(owners) != len(key.owners) or any(map(is_not, owners, key.owners)):
+            key.owners = owners
+            key.spec = with_owners(key.told, [one for one in owners if one is not None])
+            key.allowed = tuple(compiled(names) for names in key.spec.models)
+        return key
 
     def scope(self, scope_id: str) -> Scope | None:
         """What is set on a scope, `None` for nothing."""
@@ -156,4 +176,46 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
 
 def key_of(spec: KeySpec) -> Key:
     """The key that `spec` tells of."""
-    return Key(spec, tuple(compiled(names) for names in spec.models), {})
+    return Key(spec, spec, tuple(compiled(names) for names in spec.models), {})
+
+
+def with_owners(told: KeySpec, owners: list[Scope]) -> KeySpec:
+    """A key with what its user and its team add."""
+    if not any(one.blocked or one.models or one.tags for one in owners):
+        return told
+    blocked = [told.blocked, *(f"The {one.shown} is blocked." for one in owners if one.blocked)]
+    tags = [*told.tags, *(tag for one in owners for tag in one.tags)]
+    return msgspec.structs.replace(
+        told,
+        blocked=next(filter(None, blocked), ""),
+        models=[*told.models, *(one.models for one in owners if one.models)],
+        tags=list(dict.fromkeys(tags)),
+    )
+
+
+def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
+    """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`.
+
+    A call whose model cannot be read may ask for any: what is set on models holds for it.
+    """
+    any_model = kind in ASKS_MODEL and (not models or "" in models)
+    limits: list[Limit] = []
+    budgets: list[Budget] = []
+    of: dict[int, Scope] = {}
+    for scope in scopes:
+        for limit in scope.limits:
+            if (kind == "count_tokens") == (limit.what == "count_tokens") and (
+                any_model or _is_for(limit.model, models)
+            ):
+                limits.append(limit)
+                of[id(limit)] = scope
+        if kind in {"messages", "batch"}:
+            for budget in scope.budgets:
+                if any_model or _is_for(budget.model, models):
+                    budgets.append(budget)
+                    of[id(budget)] = scope
+    return Rules(limits, budgets, of, max((one.since_seconds for one in budgets), default=0.0))
+
+
+def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
+    return not pattern or any(covers(pattern, model) for model in models)

@@ -23,6 +23,10 @@ from ferryman.wire.usage import answer_of, usage_of_object
 HELD_ANSWER_BYTES = 1 << 20
 """A JSON answer up to this size is held and decoded whole; a longer one is scanned as it goes by."""
 
+LOOKED_INTO_BYTES = 1 << 23
+"""Up to this size an answer is kept while it goes by, to see what it has made: 128,000 tokens and the output
+of some tools. So much memory for each such answer; those of more than `HELD_ANSWER_BYTES` are few."""
+
 MAX_DECODED_BYTES = 1 << 28
 """A compressed answer is read this far. More than any Messages answer holds: a bomb stops here."""
 
@@ -81,7 +85,7 @@ def meter_for(
         head: of the answer.
         on_start: hears what the first event of a stream tells of the input.
         on_made: hears what was made, by id, and the kind of each; `None` if nobody wants to know. Of an
-            answer that is too long to be held it hears nothing.
+            answer that is no stream and longer than `LOOKED_INTO_BYTES` it hears nothing.
     """
     found = head.fields.found
     kind = found.get(_TYPE, b"")
@@ -147,21 +151,25 @@ class JsonMeter:
         """Hold the answer, or scan it once it is too large to be held."""
         if self._scan is not None:
             self._scan.feed(data)
+            if self._held:
+                self._held = joined(self._held, data) if len(self._held) <= LOOKED_INTO_BYTES else b""
             return
         self._held = joined(self._held, data)
         if len(self._held) > HELD_ANSWER_BYTES:
             self._scan = TopLevelObject(b"usage")
             self._scan.feed(bytes(self._held))
-            self._held = b""
+            if self._on_made is None:
+                self._held = b""
 
     def reading(self) -> Reading:
         """The top-level `usage`, and what else decides its price if all of the answer is held."""
-        if self._scan is not None:
-            usage = None if self._scan.value is None else usage_of_object(self._scan.value)
-            return Reading(usage, complete=usage is not None, fault=None)
         body = self._held
         if self._on_made is not None:
             _tell(self._on_made, made_in_message(bytes(body)))
+        if self._scan is not None:
+            self._held = b""
+            usage = None if self._scan.value is None else usage_of_object(self._scan.value)
+            return Reading(usage, complete=usage is not None, fault=None)
         answer = answer_of(body)
         usage = answer.usage
         if usage is None:

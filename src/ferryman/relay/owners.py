@@ -15,11 +15,13 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from ferryman.errors import NotFound, Overloaded, OwnersUnknown, Unavailable
+from ferryman.errors import NotFound, Overloaded, OwnersUnknown, PermissionDenied, Unavailable
+from ferryman.http1.message import Fields
 from ferryman.limits.owner import ALL, Owner, may_see
 from ferryman.process.messages import OWNERS_PATH, OwnersAnswer, OwnersQuestion
 from ferryman.relay.ask import Asker
 from ferryman.tasks import TaskOwner
+from ferryman.wire.names import WORKSPACE
 from ferryman.wire.owned import is_anthropics, is_id
 from ferryman.wire.shown import Shown, shown_in, with_only
 
@@ -215,6 +217,22 @@ def _away() -> OwnersUnknown:
         "Whose this is cannot be told for now: Ferryman's control plane, or its database, does not answer. "
         "Nothing was done; try again in a moment."
     )
+
+
+def check_workspace(fields: Fields, sees: str) -> None:
+    """Let a request of a virtual key go on, as far as its headers go.
+
+    In another workspace of the account are other files, and its own limits of spend: which one is used is
+    for whoever runs the gateway to choose, and for keys that see all.
+
+    Raises:
+        PermissionDenied: it chooses a workspace.
+    """
+    if sees != ALL and WORKSPACE in fields.found:
+        raise PermissionDenied(
+            f"`{WORKSPACE.decode()}`: a virtual key works in the workspace that the gateway works in; leave "
+            "the header out. Whoever runs the gateway can let the key choose, with `share: all`."
+        )
 
 
 def hidden(ids: Iterable[str], owners: Mapping[str, Owner], caller: Owner, sees: str) -> str | None:

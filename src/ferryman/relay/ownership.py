@@ -7,6 +7,7 @@ be asked for, the exchange waits: its `admit` or its `show` is called again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ import structlog
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
-    MethodNotAllowed,
     Overloaded,
     RelayError,
     UpstreamInvalid,
@@ -28,12 +28,11 @@ from ferryman.model import Principal
 from ferryman.relay.batch import MAX_DECODED_BODY_BYTES, ShownMeter
 from ferryman.relay.held import noted, put, text_of
 from ferryman.relay.meter import Meter
-from ferryman.relay.owners import Owners, asked_for, cut, hidden, not_found
-from ferryman.relay.route import DECODABLE
-from ferryman.relay.values import Route
-from ferryman.wire.names import CODING, USER_PROFILE
-from ferryman.wire.owned import CHANGE, LIST, READ, Resource, is_anthropics
-from ferryman.wire.refers import STEP_BYTES, references_in, refers
+from ferryman.relay.owners import Owners, asked_for, check_workspace, cut, hidden, not_found
+from ferryman.relay.route import with_reading
+from ferryman.wire.names import CODING, USER_PROFILE, WORKSPACE
+from ferryman.wire.owned import LIST, READ, Resource, is_anthropics
+from ferryman.wire.refers import MAX_REFERENCES, STEP_BYTES, references_in
 from ferryman.wire.request import decoded
 from ferryman.wire.shown import MAX_MADE, OWNERSHIP, REFUSED, Shown, made_in, shown_in, tells
 
@@ -42,10 +41,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("ferryman.relay")
 
-WATCHED = frozenset({USER_PROFILE})
+WATCHED = frozenset({USER_PROFILE, WORKSPACE})
 
 MAX_WAITING = 1_000
 """Exchanges that wait at once; each holds its body. What comes beyond them is answered at once."""
+
+MAX_ASKED_OF_KEY = MAX_REFERENCES
+ASKED_AT_LEAST = MAX_ASKED_OF_KEY // 250
+"""Ids that the requests of one key have looked up at once, and what each request counts as at least: what a
+caller makes up is asked for again for seconds, and is not to take the places of all others. A quarter of
+`MAX_WAITING` is left to one key, and the largest body."""
 
 _encode = msgspec.json.Encoder().encode
 _JSON = b"application/json"
@@ -92,6 +97,7 @@ class Ownership:
         """`owners` is what this worker knows, and asks."""
         self._owners = owners
         self._waiting: dict[Exchange, Body] = {}
+        self._asked: Counter[str] = Counter()  # by key
 
     def __repr__(self) -> str:
         return f"<Ownership {self._owners!r}, {len(self._waiting)} waiting>"
@@ -109,17 +115,19 @@ class Ownership:
         """Take up a request whose caller is known: its route is made to read what has to be read.
 
         Raises:
-            MethodNotAllowed: it changes a whole collection.
+            MethodNotAllowed: it changes a whole collection, or asks how long a list is.
+            PermissionDenied: it chooses a workspace.
         """
         caller, route = exchange.caller, exchange.route
         if caller is None or caller.key is None:
             return
         sees = caller.key.spec.sees
+        check_workspace(exchange.request.fields, sees)
         exchange.claim = claim = Claim(self._owners, caller.principal, sees)
         if route.kind == "closed":  # whoever runs the gateway has opened it by name
             claim.may_go = claim.may_show = True
         elif not route.reads_call:
-            exchange.route = _with_reading(route, strict=sees != ALL)
+            exchange.route = with_reading(route, exchange.request.method, strict=sees != ALL)
         if sees == ALL:
             claim.may_go = True
 
@@ -190,10 +198,22 @@ class Ownership:
         await self._look_up(exchange, claim, ids | _named(exchange))
 
     async def _look_up(self, exchange: Exchange, claim: Claim, ids: set[str]) -> None:
-        _check(claim, ids, await self._owners.lookup(sorted(ids), patient=True) if ids else {})
+        _check(claim, ids, await self._owners_of(claim, ids) if ids else {})
         text = self._waiting.pop(exchange, None)
         if text is not None and not exchange.settled:  # the client may have left meanwhile
             exchange.admit(text)
+
+    async def _owners_of(self, claim: Claim, ids: set[str]) -> dict[str, Owner]:
+        key_id, count = claim.owner.key_id, max(len(ids), ASKED_AT_LEAST)
+        if self._asked[key_id] + count > MAX_ASKED_OF_KEY:
+            raise Overloaded("Too many requests of this key wait for owners already; try again in a moment.")
+        self._asked[key_id] += count
+        try:
+            return await self._owners.lookup(sorted(ids), patient=True)
+        finally:
+            self._asked[key_id] -= count
+            if not self._asked[key_id]:
+                del self._asked[key_id]
 
     def meter(self, exchange: Exchange, head: ResponseHead, otherwise: Meter) -> Meter:
         """The meter for an answer: it is held where it has to be read.
@@ -281,17 +301,6 @@ def with_made(record: bytes, claim: Claim | None) -> bytes:
     if claim is None or not claim.made:
         return record
     return b'%b,"made":%b}' % (record[:-1], _encode(claim.made))
-
-
-def _with_reading(route: Route, *, strict: bool) -> Route:
-    """`route` such that what has to be read of a request and its answer can be."""
-    resource = route.resource
-    if strict and resource is not None and resource.verb == CHANGE and resource.id is None:
-        raise MethodNotAllowed("A collection takes GET and POST only.")
-    codings = route.codings
-    if resource is not None and tells(resource):
-        codings = DECODABLE if codings is None else codings & DECODABLE
-    return route._replace(whole=route.whole or (strict and refers(resource)), codings=codings)
 
 
 def _is_packed(exchange: Exchange, text: Body) -> bool:

@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import PRICES, WorkerState
 from ferryman.relay.ask import Asker
 from ferryman.relay.feed import Feed
+from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import keyring_part
 from ferryman.relay.line import KEYS_NOT_KNOWN
 from ferryman.relay.listen import Place
@@ -38,6 +40,7 @@ from ferryman.relay.owners import asking
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
 from ferryman.settings_store import journal_directory
+from ferryman.tasks import TaskOwner
 from ferryman.telemetry.log import LineLog, json_line, text_line
 from ferryman.telemetry.writer import BackgroundWriter
 
@@ -46,6 +49,9 @@ log = structlog.get_logger("ferryman.worker")
 KEYS_SECONDS = 5.0
 """How long a worker waits with listening for the keys. With the database away none come; then it listens,
 says so in its readiness, and turns callers away until they do."""
+
+COLUMN_SECONDS = 1.0
+"""Between two looks for a column: a dead worker's journal is stored within seconds."""
 
 _M_TRIM_THRESHOLD = -1  # mallopt(3)
 _M_MMAP_THRESHOLD = -3
@@ -70,17 +76,21 @@ async def work(child: Child) -> None:
             place = _place(child)
             directory = RuntimeDirectory(Path(child.handover.directory))
             journal = open_journal(child)
+            claim = partial(counters_of, child, journal)
+            counters = claim()
+            if counters is None:
+                log.error("no column for this worker", now="callers with limits or budgets are refused")
             worker = Worker(
                 settings,
                 journal=journal,
                 record=(lambda _: None) if quiet else lines.write,
                 place=place,
                 control_socket=str(directory.relayed),
-                counters=counters_of(child, journal),
+                counters=counters,
                 ask=asking(Asker(str(directory.control))),
             )
             try:
-                await serve(child, worker, str(directory.feed))
+                await serve(child, worker, str(directory.feed), claim)
             finally:
                 journal.close()
         finally:
@@ -105,7 +115,7 @@ def counters_of(child: Child, journal: JournalWriter) -> Admission | None:
     """Where this worker counts what its calls use up; `None` if there is no column for it.
 
     Whoever has limits or a budget is refused then: nobody would see what this worker counts. That happens
-    when workers have died so often that the control plane is not done with their journals.
+    when workers have died so often that the control plane is not done with their journals; see `find_column`.
 
     Args:
         child: this process.
@@ -121,22 +131,42 @@ def counters_of(child: Child, journal: JournalWriter) -> Admission | None:
     except (OSError, TableUnusable) as error:
         raise SettingsError([f"runtime_directory: the table of counters cannot be used: {error}."]) from error
     if column is None:
-        log.error("no column for this worker", now="callers with limits or budgets are refused")
         table.close()
         return None
     return Admission(table, column, Calendar(child.handover.settings.time_zone))
 
 
-async def serve(child: Child, worker: Worker, feed_path: str) -> None:
-    """Start `worker`, and stop it with the child."""
+async def find_column(gate: Gate, claim: Callable[[], Admission | None]) -> None:
+    """Look for a column until there is one: the control plane gives back those of the dead.
+
+    Args:
+        gate: that counts there from then on.
+        claim: see `counters_of`.
+    """
+    while not gate.counts:
+        await asyncio.sleep(COLUMN_SECONDS)
+        try:
+            counters = await asyncio.to_thread(claim)  # which may have to wait for a lock
+        except SettingsError as error:
+            log.warning("no column yet", reason=str(error))
+            continue
+        if counters is not None:
+            gate.count_by(counters)
+            log.info("column found", now="callers with limits or budgets are served")
+
+
+async def serve(child: Child, worker: Worker, feed_path: str, claim: Callable[[], Admission | None]) -> None:
+    """Start `worker`, and stop it with the child; `claim` as of `find_column`."""
     feed = Feed(
         feed_path,
         lambda: state_of(child, worker, feed),
         made_of=partial(part_of, worker.line.catalog),
         on_snapshot=worker.take,
     )
+    looking = TaskOwner("column")
     if worker.line.gate is not None:
         worker.line.gate.wants = feed.ask
+        looking.spawn(find_column(worker.line.gate, claim), "find")
     grace_seconds = 0.0
     feed.start()
     await keys_told(child, worker)
@@ -150,6 +180,7 @@ async def serve(child: Child, worker: Worker, feed_path: str) -> None:
         grace_seconds = child.grace_seconds
         log.info("stopping", running=len(worker.line.live), grace_seconds=grace_seconds)
     finally:  # whatever happens, what runs has its record before the journal is closed
+        await looking.close()
         await worker.stop(grace_seconds)
         await feed.close()
 

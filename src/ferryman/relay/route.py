@@ -9,7 +9,9 @@ from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
 from ferryman.http1.message import Request
 from ferryman.http1.request import is_host
 from ferryman.relay.values import Route
-from ferryman.wire.owned import CLOSED, Resource, resource_of
+from ferryman.wire.owned import CHANGE, CLOSED, Resource, resource_of
+from ferryman.wire.refers import refers
+from ferryman.wire.shown import tells
 from ferryman.wording import without_keys
 
 OWN_PATHS = frozenset(
@@ -130,6 +132,28 @@ def _kind(plain: bytes, method: bytes, resource: Resource | None) -> str:
     if resource is not None and resource.kind in CLOSED:
         return "closed"
     return "free" if method in _FREE_METHODS or _FREE.match(plain) else "unmetered"
+
+
+def with_reading(route: Route, method: bytes, *, strict: bool) -> Route:
+    """`route` such that what has to be read of a request and its answer can be.
+
+    Args:
+        route: of a request with a virtual key.
+        method: of the request.
+        strict: its caller does not see all.
+
+    Raises:
+        MethodNotAllowed: it changes a whole collection, or asks how long a list is.
+    """
+    resource = route.resource
+    verb = None if resource is None or resource.id is not None else resource.verb  # of a collection
+    if strict and verb is not None and (verb == CHANGE or method == b"HEAD"):
+        # HEAD tells how long a list is before it is cut.
+        raise MethodNotAllowed("A collection takes GET and POST only.")
+    codings = route.codings
+    if resource is not None and tells(resource):
+        codings = DECODABLE if codings is None else codings & DECODABLE
+    return route._replace(whole=route.whole or (strict and refers(resource)), codings=codings)
 
 
 def batch_id_of(target: bytes) -> str:

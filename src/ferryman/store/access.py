@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select, update
 
 from ferryman.limits.spec import part_of_key, part_of_scope
 from ferryman.store import schema_access as schema
-from ferryman.store.access_look import KEYS, SCOPED, TEAMS, USERS, Kind, Look, R, has_terms
+from ferryman.store.access_look import KEYS, SCOPED, TEAMS, USERS, Kind, Look, R
 from ferryman.store.access_rows import Budget, Key, Record, Team
 from ferryman.store.engine import Engines, translated
 
@@ -136,8 +136,6 @@ class Change(Look):
             self.parts.add(part_of_scope(f"{kind.name}:{record.id}"))
         if isinstance(before, Key):
             self._touch_keys("id", record.id)
-        elif (kind is USERS or kind is TEAMS) and _seen_by_keys(before) != _seen_by_keys(after):
-            self._touch_keys(f"{kind.name}_id", record.id)
         if isinstance(record, Team):
             self._keep_members(after if isinstance(after, Team) else None, record.id)
         old, new = _told(before), _told(after)
@@ -145,16 +143,28 @@ class Change(Look):
             same = {name for name in old.keys() & new.keys() if old[name] == new[name]}
             old = {name: old[name] for name in old if name not in same}
             new = {name: new[name] for name in new if name not in same}
+        self.note(kind.name, record.id, action, new, before=old)
+
+    def note(
+        self,
+        kind: str,
+        object_id: str,
+        action: str,
+        after: dict[str, Any] | None,
+        *,
+        before: dict[str, Any] | None = None,
+    ) -> None:
+        """Put a change into the audit log."""
         values = {
             "at_microseconds": self.now_microseconds,
             "revision": self.revision,
             "actor": self.actor.name,
             "client_address": self.actor.client_address,
             "action": action,
-            "kind": kind.name,
-            "object_id": record.id,
-            "before": None if old is None else _encode(old).decode(),
-            "after": None if new is None else _encode(new).decode(),
+            "kind": kind,
+            "object_id": object_id,
+            "before": None if before is None else _encode(before).decode(),
+            "after": None if after is None else _encode(after).decode(),
         }
         self._connection.execute(insert(schema.audit).values(**values))
 
@@ -241,8 +251,3 @@ def _told(record: Record | None) -> dict[str, Any] | None:
         return None
     values: dict[str, Any] = msgspec.json.decode(_encode(record))
     return {name: value for name, value in values.items() if name not in _NOT_TOLD}
-
-
-def _seen_by_keys(record: Record | None) -> tuple[Any, ...]:
-    """What is in a key's part of its user or team."""
-    return () if record is None else (record.models, record.blocked, has_terms(record))

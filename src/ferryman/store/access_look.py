@@ -155,6 +155,15 @@ class Look:
         query = select(table.c.data).order_by(table.c.deleted_at_microseconds.desc(), table.c.id)
         return Found(self._decoded(KEYS, query.limit(limit).offset(skip)), total)
 
+    def keys_ever(self, key_ids: Iterable[str]) -> dict[str, Key]:
+        """The keys with these ids, deleted ones too, by their ids."""
+        ids, table = sorted(set(key_ids)), schema.deleted_keys.c
+        found: dict[str, Key] = {}
+        for start in range(0, len(ids), STEP):
+            query = select(table.id, table.data).where(table.id.in_(ids[start : start + STEP]))
+            found |= {row[0]: KEYS.decode(row[1]) for row in self._connection.execute(query)}
+        return found | self.many(KEYS, ids)
+
     def key_ids(self, column: str, value: str) -> list[str]:
         """Ids of the keys of a user or a team, deleted ones too."""
         ids: list[str] = []

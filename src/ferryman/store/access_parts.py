@@ -9,8 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from ferryman.store import schema_access as schema
-from ferryman.store.access_look import BUDGETS, KEYS, SCOPED, TEAMS, USERS, Look
-from ferryman.store.access_rows import Budget, Key, Record, Team, User
+from ferryman.store.access_look import BUDGETS, KEYS, SCOPED, Look
+from ferryman.store.access_rows import Budget, Key, Record
 from ferryman.store.engine import Engines, translated
 
 
@@ -20,14 +20,6 @@ class HeldToken(NamedTuple):
     token: str
     until_microseconds: int | None
     key: Key
-
-
-class KeyRows(NamedTuple):
-    """What a part with keys is made of; users and teams by their ids."""
-
-    tokens: list[HeldToken]
-    users: dict[str, User]
-    teams: dict[str, Team]
 
 
 class ScopeRows(NamedTuple):
@@ -48,24 +40,16 @@ class PartReader:
         self._connection = connection
         self._look = Look(connection)
 
-    def keys(self, numbers: Collection[int]) -> dict[int, KeyRows]:
+    def keys(self, numbers: Collection[int]) -> dict[int, list[HeldToken]]:
         """The tokens of these parts, by their numbers and in order."""
         tokens, table = schema.key_tokens.c, schema.keys.c
         query = select(tokens.part, tokens.token, tokens.until_microseconds, table.data).where(
             tokens.part.in_(numbers), table.id == tokens.key_id
         )
         held: dict[int, list[HeldToken]] = {number: [] for number in numbers}
-        users: set[str] = set()
-        teams: set[str] = set()
         for row in self._connection.execute(query.order_by(tokens.part, tokens.token)):
-            key = KEYS.decode(row[3])
-            held[row[0]].append(HeldToken(row[1], row[2], key))
-            if key.user_id is not None:
-                users.add(key.user_id)
-            if key.team_id is not None:
-                teams.add(key.team_id)
-        theirs = self._look.many(USERS, users), self._look.many(TEAMS, teams)
-        return {number: KeyRows(found, *theirs) for number, found in held.items()}
+            held[row[0]].append(HeldToken(row[1], row[2], KEYS.decode(row[3])))
+        return held
 
     def scopes(self, numbers: Collection[int]) -> dict[int, ScopeRows]:
         """The records whose scopes are in these parts, by their numbers and in order."""

@@ -20,9 +20,11 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Table, Te
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferryman.ledger.records import encode
+from ferryman.limits.owner import Owner
 from ferryman.model import SETTLEMENT, BatchResults, Ended, Entry
 from ferryman.store.counters import Charged, charge
 from ferryman.store.engine import Engines, translated
+from ferryman.store.owners import Made, insert_many
 from ferryman.store.rows import Row, microseconds, moment, row_of
 from ferryman.store.schema import metadata
 
@@ -58,6 +60,9 @@ _MORE = (
     *("user_id", "team_id"),
 )
 _NOTES = "spend_logs_metadata"
+
+NO_KEYS = frozenset({"open", "passthrough"})
+"""Principals of callers without a virtual key."""
 
 _decode_results = msgspec.json.Decoder(BatchResults).decode
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -194,7 +199,18 @@ def settled(connection: Connection, results: BatchResults, at: datetime, holds: 
     if connection.execute(change).rowcount != 1:
         return []
     holds.append(_held(row, -1))
+    insert_many(connection, _owned(row, results, at))
     return [row_of(encode(entry)) for entry in made]
+
+
+def _owned(row: Mapping[str, Any], results: BatchResults, at: datetime) -> list[Made]:
+    """What the answers of a batch have made; nobody's if no virtual key has created it."""
+    principal = row["principal"]
+    if principal is None or principal in NO_KEYS:
+        return []
+    more = _decode_more(row["more"] or "{}")
+    owner = Owner(principal, _decode_text(more["team_id"]) if "team_id" in more else None)
+    return [Made(resource_id, kind, owner, at) for resource_id, kind in results.made.items()]
 
 
 def settlement(row: dict[str, Any], results: BatchResults) -> list[Entry]:

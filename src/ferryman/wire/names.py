@@ -60,6 +60,9 @@ CLIENT_ADDRESS = b"x-ferryman-client-address"
 USER_PROFILE = b"anthropic-user-profile-id"
 """Refers to a user profile as a body does (anthropic 2.12.0, resources/messages/messages.py)."""
 
+WORKSPACE = b"anthropic-workspace-id"
+"""In which workspace of the account a call is made, where a credential is for several (the same file)."""
+
 REQUEST_ID = b"request-id"
 """Anthropic's id of a request, in its answer."""
 

@@ -73,8 +73,8 @@ def resource_of(method: bytes, target: bytes) -> Resource | None:
     if segments[0] != "v1" or len(segments) == 1:
         return Resource(OUTSIDE, None, _verb(method, has_id=False, within=""))
     first = segments[1]
-    # An upstream that takes names in any case must not be reached past this.
-    if (closed := _CLOSED_SEGMENTS.get(first.casefold())) is not None:
+    # An upstream that takes names in any case, or cuts what is behind `;`, must not be reached past this.
+    if (closed := _CLOSED_SEGMENTS.get(first.partition(";")[0].strip().casefold())) is not None:
         return Resource(closed, None, _verb(method, has_id=False, within=""), "/".join(segments[2:]))
     length = 2 if "/".join(segments[1:3]).casefold() in _NESTED else 1
     if length == 1 and first.casefold() in _NOBODYS:

@@ -43,7 +43,7 @@ class _Counted:
 
     model: str | None = Once("model")  # type: ignore[assignment]
     stream: bool | None = None
-    max_tokens: int | None = None
+    max_tokens: int | None = Once("max_tokens")  # type: ignore[assignment]
     metadata: Metadata | None = Once("metadata")  # type: ignore[assignment]
     litellm_metadata: msgspec.Raw = Once("litellm_metadata")  # type: ignore[assignment]
 
@@ -66,7 +66,8 @@ def read_call(body: bytes | bytearray) -> Call:
     a type that we don't know is left out, and costs none of the others.
 
     Raises:
-        InvalidRequest: `model`, `metadata` or `litellm_metadata` stands twice, or the last is too large.
+        InvalidRequest: `model`, `max_tokens`, `metadata` or `litellm_metadata` stands twice, or the last is
+            too large.
     """
     try:
         call = Call(**_decode(body).__dict__)

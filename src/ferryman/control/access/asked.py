@@ -317,6 +317,12 @@ class NamedBudget(msgspec.Struct):
     id: Name
 
 
+class NamedMachine(msgspec.Struct):
+    """`POST /budget/forfeit`."""
+
+    machine: Name
+
+
 class AskedTag(AskedTerms, kw_only=True):
     """`POST /tag/new` and `/tag/update`."""
 

@@ -96,8 +96,8 @@ class TeamMember(msgspec.Struct, forbid_unknown_fields=True):
     """A member of a team, by the id or the e-mail address of a user."""
 
     role: MemberRole = "user"
-    user_id: str | None = None
-    user_email: str | None = None
+    user_id: Name | None = None
+    user_email: Name | None = None
 
 
 TeamMembers: TypeAlias = Annotated[

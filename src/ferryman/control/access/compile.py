@@ -13,7 +13,7 @@ from ferryman.control.access.shown import anchor_of
 from ferryman.limits.spec import GATEWAY, Budget, Defaults, KeySpec, Limit, Scope
 from ferryman.settings_limits import GatewayLimits
 from ferryman.store.access_look import has_terms
-from ferryman.store.access_parts import KeyRows, ScopeRows
+from ferryman.store.access_parts import HeldToken, ScopeRows
 from ferryman.store.access_rows import Budget as BudgetRecord
 from ferryman.store.access_rows import Customer, Key, Record, Tag, Team, Terms, User, Window
 
@@ -54,19 +54,17 @@ free, and Claude Code sends 27 of them at once."""
 _encode = msgspec.json.Encoder().encode
 
 
-def keys_part(rows: KeyRows, share: str) -> bytes | None:
+def keys_part(rows: list[HeldToken], share: str) -> bytes | None:
     """A part with keys; `None` if it has none.
 
     Args:
         rows: what there is.
         share: whose files a key sees that says nothing of it.
     """
-    if not rows.tokens:
+    if not rows:
         return None
     specs = []
-    for token, until, key in rows.tokens:
-        user = rows.users.get(key.user_id or "")
-        team = rows.teams.get(key.team_id or "")
+    for token, until, key in rows:
         ends = [end for end in (until, key.expires_at_microseconds) if end is not None]
         spec = KeySpec(
             token=token,
@@ -75,11 +73,11 @@ def keys_part(rows: KeyRows, share: str) -> bytes | None:
             user_id=key.user_id,
             team_id=key.team_id,
             expires_at=min(ends) / 1e6 if ends else None,
-            blocked=_blocked(key, user, team),
-            models=_allow_lists(key, user, team),
+            blocked=f"The {shown_name(key)} is blocked." if key.blocked else "",
+            models=[models] if (models := _allow_list(key.models)) else [],
             routes=_routes(key),
-            tags=list(dict.fromkeys([*key.tags, *(team.tags if team is not None else ())])),
-            scopes=[scope_id(one) for one in (key, user, team) if one is not None and has_terms(one)],
+            tags=key.tags,
+            scopes=_scopes_of(key),
             sees=key.share or share,
         )
         specs.append(spec)
@@ -96,8 +94,10 @@ def scopes_in(rows: ScopeRows, row_of: RowOf, hold: str) -> list[Scope]:
     """
     scopes = []
     for record in rows.records:
-        blocked = record.blocked and not isinstance(record, Key | User | Team)  # those are blocked in keys
-        if not (has_terms(record) or blocked):
+        blocked = record.blocked and not isinstance(record, Key)  # those are blocked as keys
+        models = _allow_list(record.models) if isinstance(record, User | Team) else []
+        tags = record.tags if isinstance(record, Team) else []
+        if not (has_terms(record) or blocked or models or tags):
             continue
         terms = in_force(record, rows.budgets.get(record.budget_id or ""))
         scope = scope_id(record)
@@ -108,6 +108,8 @@ def scopes_in(rows: ScopeRows, row_of: RowOf, hold: str) -> list[Scope]:
                 limits=limits_of(scope, terms, row_of),
                 budgets=budgets_of(terms, anchor_of(record), hold),
                 blocked=blocked,
+                models=models,
+                tags=tags,
             )
         )
     return scopes
@@ -243,21 +245,17 @@ def shown_name(record: Record) -> str:
     return f"{_KINDS[type(record)]} `{name}`"
 
 
-def _blocked(key: Key, user: User | None, team: Team | None) -> str:
-    for one in (key, user, team):
-        if one is not None and one.blocked:
-            return f"The {shown_name(one)} is blocked."
-    return ""
+def _allow_list(models: list[str]) -> list[str]:
+    """What may be asked for, empty for anything."""
+    wanted = [model for model in models if model != "all-team-models"]
+    return [] if ALL_MODELS & set(wanted) else list(dict.fromkeys(map(_model, wanted)))
 
 
-def _allow_lists(key: Key, user: User | None, team: Team | None) -> list[list[str]]:
-    lists = [one.models for one in (key, user, team) if one is not None]
-    found = []
-    for models in lists:
-        wanted = [model for model in models if model != "all-team-models"]
-        if wanted and not ALL_MODELS & set(wanted):
-            found.append(list(dict.fromkeys(map(_model, wanted))))
-    return found
+def _scopes_of(key: Key) -> list[str]:
+    """The ids of a key's scopes; whether there is something on those of its user and its team shows there."""
+    ids = [scope_id(key)] if has_terms(key) else []
+    ids += [] if key.user_id is None else [f"user:{key.user_id}"]
+    return ids if key.team_id is None else [*ids, f"team:{key.team_id}"]
 
 
 def _model(name: str) -> str:

@@ -16,6 +16,7 @@ from ferryman.control.rows import Capped
 from ferryman.limits.spec import Scope
 from ferryman.limits.windows import span
 from ferryman.store.counters import Key
+from ferryman.store.grants import Machine
 from ferryman.store.read import Dimension
 from ferryman.store.store import Store
 
@@ -151,8 +152,16 @@ class LedgerSpends:
         """Nothing is counted beside the ledger."""
         return False
 
-    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+    def reset(self, scope_id: str, window: str, to_nanousd: int, model: str = "") -> None:
         """The ledger stays as it is."""
+
+    def machines(self) -> list[Machine]:
+        """Those that share the database."""
+        return self._store.spends.machines()
+
+    def forfeit(self, machine: str) -> int:
+        """Take back what one has not spent."""
+        return self._store.spends.forfeit(machine)
 
 
 class Spends(LedgerSpends):
@@ -176,6 +185,6 @@ class Spends(LedgerSpends):
         """Whether a budget counts it."""
         return self._authority.counts(scope_id, window, model)
 
-    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+    def reset(self, scope_id: str, window: str, to_nanousd: int, model: str = "") -> None:
         """See `Authority.reset`."""
-        self._authority.reset(scope_id, window, "", to_nanousd)
+        self._authority.reset(scope_id, window, model, to_nanousd)

@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ferryman.clock import Clock
-from ferryman.control.access import audit, budgets, customers, key_lists, keys, tags, teams, users
+from ferryman.control.access import audit, budgets, customers, key_lists, keys, machines, tags, teams, users
 from ferryman.control.access.operation import Context, Operation, Spends
 from ferryman.control.access.publish import Publisher
 from ferryman.control.access.reading import from_body, from_query, members_of
 from ferryman.control.asking import Asking
 from ferryman.control.callers import OPERATOR, ROLES, Caller
 from ferryman.store.access import Actor, Change
-from ferryman.store.access_look import USERS, token_of
+from ferryman.store.access_look import TEAMS, USERS, token_of
 from ferryman.store.store import Store
 
 _HEADERS = {"cache-control": "no-store"}
@@ -27,7 +27,7 @@ _HEADERS = {"cache-control": "no-store"}
 
 def operations() -> list[Operation]:
     """Every operation."""
-    parts = (key_lists, keys, users, teams, customers, budgets, tags, audit)
+    parts = (key_lists, keys, users, teams, customers, budgets, machines, tags, audit)
     return [one for part in parts for one in part.operations()]
 
 
@@ -35,13 +35,31 @@ class Desk:
     """Serves keys and whom and what they belong to."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, spends: Spends, clock: Clock, master_key: str | None
+        self,
+        store: Store,
+        publisher: Publisher,
+        spends: Spends,
+        clock: Clock,
+        master_key: str | None,
+        *,
+        asks_for_keys: bool = True,
     ) -> None:
+        """Serve what is in `store`.
+
+        Args:
+            store: has it.
+            publisher: tells workers.
+            spends: what was spent.
+            clock: the time.
+            master_key: no key may be the same.
+            asks_for_keys: see `Context`.
+        """
         self._store = store
         self._publisher = publisher
         self._spends = spends
         self._clock = clock
         self._master_key = None if master_key is None else master_key.encode()
+        self._asks_for_keys = asks_for_keys
         self.asking = Asking("requests about keys", "the database")
 
     def __repr__(self) -> str:
@@ -64,14 +82,19 @@ class Desk:
         return await self.asking.in_thread(lambda: self._found(credential))
 
     def _found(self, credential: bytes) -> Caller | None:
-        now = self._now_microseconds()
+        now, token = self._now_microseconds(), token_of(credential.decode("latin-1"))
         with self._store.access.look() as look:
-            key = look.key_with(token_of(credential.decode("latin-1")), now)
+            key = look.key_with(token, now)
             if key is None:
                 return None
             user = None if key.user_id is None else look.get(USERS, key.user_id)
+            team = None if key.team_id is None else look.get(TEAMS, key.team_id)
+        if any(one is not None and one.blocked for one in (user, team)):
+            return None
         role = "own" if user is None else ROLES[user.role]
-        return Caller(role, f"key:{key.id}", key.id, key.user_id)
+        if role == "own" and token != key.token:
+            role = "own viewer"  # a text from before: who has only that is not to take the key away
+        return Caller(role, f"key:{key.id}", key.id, key.user_id, tuple(key.allowed_routes) or None)
 
     def _endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -90,9 +113,8 @@ class Desk:
             asked = from_body(operation.asks, await members_of(request) | named)
         caller = getattr(request.state, "caller", OPERATOR)
         client = None if request.client is None else request.client.host
-        context = Context(
-            caller, self._now_microseconds(), self._is_master, self._spends, self._publisher.is_full
-        )
+        full, asks = self._publisher.is_full, self._asks_for_keys
+        context = Context(caller, self._now_microseconds(), self._is_master, self._spends, full, asks)
         told, change = await self.asking.in_thread(
             lambda: self._done(operation, context, asked, Actor(caller.name, client))
         )

@@ -10,11 +10,13 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from ferryman.control.access import asked as asks
+from ferryman.control.access.compile import budgets_of, in_force
 from ferryman.control.access.durations import end_of
 from ferryman.control.access.finding import budget_of, caller_key, checked_key, checked_links
 from ferryman.control.access.operation import Context, Operation, Spends, Told, changing
 from ferryman.control.access.reading import from_body, refused
 from ferryman.control.access.shown import (
+    anchor_of,
     generated,
     key_adjustment,
     key_row,
@@ -85,6 +87,12 @@ def generate_for_service(change: Change, context: Context, asked: asks.GenerateK
 
 def made(change: Change, context: Context, asked: asks.GenerateKey) -> tuple[Key, str]:
     """A new key and its text."""
+    if not context.asks_for_keys:
+        raise InvalidRequest(
+            "this Ferryman runs without a master key and asks nobody for a virtual key: one would do "
+            "nothing, and with keys in its database Ferryman would not start again. Set `master_key` "
+            "(FERRYMAN_MASTER_KEY), start it anew, and make the key then."
+        )
     if context.is_full:
         raise InvalidRequest(
             "there are as many keys, limits and budgets as the workers are told of at once; delete some "
@@ -193,7 +201,7 @@ def regenerate(change: Change, context: Context, asked: asks.RegenerateKey) -> T
 
 
 def reset_spend(change: Change, context: Context, asked: asks.ResetSpend) -> Told:
-    """Let a key count as having spent so much, or less than it has, in its window."""
+    """Let a key count as having spent so much, or less than it has, in its window; and no more in others."""
     key = checked_key(change, asked.key)
     budget = budget_of(change, key)
     to_nanousd = amount("reset_to", asked.reset_to)
@@ -202,7 +210,12 @@ def reset_spend(change: Change, context: Context, asked: asks.ResetSpend) -> Tol
         most = f"dollars, at most the `{dollars_of(before)}` that it has spent"
         raise refused("reset_to", str(asked.reset_to), most)
     scope, window = f"key:{key.id}", window_of(key, budget)
-    is_counted = context.spends.counts(scope, window)
+    counted = [
+        (one.window, one.model)
+        for one in budgets_of(in_force(key, budget), anchor_of(key), "expected")
+        if context.spends.counts(scope, one.window, one.model)
+    ]
+    is_counted = (window, "") in counted
     adjustment = 0 if is_counted else key_adjustment(key, context.spends, budget) + to_nanousd - before
     ends_at = resets_at(key, context.spends, budget)
     after = change.replace(
@@ -210,8 +223,9 @@ def reset_spend(change: Change, context: Context, asked: asks.ResetSpend) -> Tol
     )
 
     def told(spends: Spends) -> dict[str, Any]:
-        if is_counted:
-            spends.reset(scope, window, to_nanousd)
+        for word, model in counted:
+            if spends.spent(scope, word, model) > to_nanousd:
+                spends.reset(scope, word, to_nanousd, model)
         return {
             "key_hash": key.id,
             "previous_spend": dollars_of(before),

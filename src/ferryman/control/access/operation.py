@@ -10,6 +10,7 @@ import msgspec
 from ferryman.control.callers import Caller
 from ferryman.store.access import Change
 from ferryman.store.access_look import Look
+from ferryman.store.grants import Machine
 
 
 class Spends(Protocol):
@@ -24,8 +25,14 @@ class Spends(Protocol):
     def counts(self, scope_id: str, window: str, model: str = "") -> bool:
         """Whether a budget counts that."""
 
-    def reset(self, scope_id: str, window: str, to_nanousd: int) -> None:
+    def reset(self, scope_id: str, window: str, to_nanousd: int, model: str = "") -> None:
         """Let the window that runs count as having spent so much. Not within a change of the database."""
+
+    def machines(self) -> list[Machine]:
+        """Those that share the database; see `ferryman.store.grants`."""
+
+    def forfeit(self, machine: str) -> int:
+        """Take back what one has not spent; how much that is. Not within a change of the database."""
 
 
 class Context(NamedTuple):
@@ -37,6 +44,7 @@ class Context(NamedTuple):
         is_master: whether a text is the master key.
         spends: for what cannot be decided without.
         is_full: no more keys fit into a snapshot.
+        asks_for_keys: whoever calls is asked for a virtual key; otherwise none is to be made.
     """
 
     caller: Caller
@@ -44,6 +52,7 @@ class Context(NamedTuple):
     is_master: Callable[[str], bool]
     spends: Spends
     is_full: bool
+    asks_for_keys: bool = True
 
 
 Told = Callable[[Spends], Any]
