@@ -17,12 +17,14 @@ from ferryman.errors import SettingsError
 from ferryman.ledger.records import encode
 from ferryman.ledger.writer import JournalWriter
 from ferryman.limits.admission import Admission
+from ferryman.limits.rules import Demand, Taken
 from ferryman.limits.spec import Limit
-from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
+from ferryman.limits.verdict import NotReady, Refused
 from ferryman.limits.windows import Calendar
 from ferryman.process.messages import Wanted
 from tests.support.authority import CAP, KEY, Machine, Watch, Worker, spent
 from tests.support.counters import spending
+from tests.support.limits import counted
 
 
 @pytest.fixture
@@ -75,11 +77,11 @@ def test_a_dead_workers_parallel_calls_end_at_once(machine: Machine) -> None:
     limit = Limit("parallel", 1, machine.authority.row_of("limit"))
     worker, other = Worker(machine, "1-a"), Worker(machine, "2-a")
     now = machine.clock.now()
-    assert isinstance(worker.gate.admit([limit], [], Demand(), now), Taken)
-    assert isinstance(other.gate.admit([limit], [], Demand(), now), Refused)
+    assert isinstance(worker.gate.admit(counted([limit], []), Demand(), now), Taken)
+    assert isinstance(other.gate.admit(counted([limit], []), Demand(), now), Refused)
     worker.die()
     machine.authority.tick()
-    assert isinstance(other.gate.admit([limit], [], Demand(), now), Taken)
+    assert isinstance(other.gate.admit(counted([limit], []), Demand(), now), Taken)
 
 
 def test_a_new_window_begins_with_the_clock(machine: Machine) -> None:
@@ -186,7 +188,7 @@ def test_a_killed_workers_column_is_free_when_the_bookkeeper_has_stored_its_jour
             machine.authority.answer({budgets[0].row: 900})
         demand = Demand(expected_nanousd=200)
         for number in (1, 2, 3):
-            taken = gate.admit([], budgets, demand, at.now())
+            taken = gate.admit(counted([], budgets), demand, at.now())
             assert isinstance(taken, Taken)
             if number < 3:
                 gate.settle(taken, 0, 0, 150)

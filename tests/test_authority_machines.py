@@ -14,8 +14,9 @@ from sqlalchemy import select
 
 from ferryman.control.access.machines import GONE_SECONDS
 from ferryman.control.rows import Capped
+from ferryman.limits.rules import Taken
 from ferryman.limits.spec import Budget
-from ferryman.limits.verdict import NotReady, Taken
+from ferryman.limits.verdict import NotReady
 from ferryman.store.schema_counters import grants
 from tests.support.authority import CAP, Machine, Watch, Worker, spent
 from tests.support.control import MASTER, Control

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from ferryman.control.access.compile import COUNT_TOKENS_AT_LEAST, COUNT_TOKENS_FACTOR
-from ferryman.limits.hold import FLOOR_SHARE, START_SHARE
+from ferryman.limits.habits import FLOOR_SHARE, OUTPUT_TOKENS, START_SHARE, TOKENS_PER_BYTE
 from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.ceiling import ADDED_TOKENS, MAX_OUTPUT_TOKENS, Ceilings, Extras
 from ferryman.relay import caps
-from ferryman.relay.expect import OUTPUT_TOKENS, TOKENS_PER_BYTE
 
 PAGE = (Path(__file__).parent.parent / "docs" / "limits.md").read_text("utf-8")
 

@@ -19,7 +19,7 @@ from ferryman.limits.admission import Admission
 from ferryman.limits.layout import COUNT
 from ferryman.limits.spec import Budget
 from ferryman.limits.table import CounterTable
-from ferryman.limits.verdict import Demand, Taken
+from ferryman.limits.rules import Demand, Rule, Taken
 from ferryman.limits.windows import Calendar
 
 table = CounterTable.open(Path(sys.argv[1]))
@@ -38,7 +38,7 @@ for row in range(1, rounds + 1):
         looks += 1
         if looks > 100:
             os.sched_yield()
-    if isinstance(gate.admit([], budgets, demand, 1_795_334_400.0), Taken):
+    if isinstance(gate.admit([Rule(one) for one in budgets], demand, 1_795_334_400.0), Taken):
         let += 1
         print(row)
 """

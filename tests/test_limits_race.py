@@ -27,7 +27,8 @@ from pathlib import Path
 from ferryman.limits.admission import Admission
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.table import CounterTable
-from ferryman.limits.verdict import Demand, Refused, Taken
+from ferryman.limits.rules import Demand, Rule, Taken
+from ferryman.limits.verdict import Refused
 from ferryman.limits.windows import Calendar
 
 path, journal, cap, hold, actual, goes_on = sys.argv[1:]
@@ -42,7 +43,7 @@ sys.stdin.readline()
 let, refused = 0, 0
 calls = []
 while refused < (10**9 if goes_on == "yes" else 200):
-    verdict = gate.admit(limits, budgets, demand, 1_795_334_400.0)
+    verdict = gate.admit([Rule(one) for one in [*budgets, *limits]], demand, 1_795_334_400.0)
     if isinstance(verdict, Taken):
         let, refused = let + 1, 0
         calls.append(verdict)

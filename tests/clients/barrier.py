@@ -11,12 +11,13 @@ from typing import Any, Self
 from ferryman.clock import SystemClock
 from ferryman.limits.admission import Admission
 from ferryman.limits.heads import set_head
+from ferryman.limits.rules import Demand, Taken
 from ferryman.limits.spec import Budget, KeySpec, Limit, Scope
 from ferryman.limits.table import CounterTable
-from ferryman.limits.verdict import Demand, Taken
 from ferryman.limits.windows import Calendar, Span
 from ferryman.settings import Settings
 from tests.support.gateway import Gateway
+from tests.support.limits import counted
 
 from .passage import SERVER_KEY
 
@@ -97,7 +98,9 @@ class Barrier:
     @contextmanager
     def taken(self, limit: Limit) -> Iterator[None]:
         """Have a call of somebody else's under way, which takes one of `limit`."""
-        found = self.gateway.run(lambda: self._counters.admit([limit], [], Demand(), SystemClock().now()))
+        found = self.gateway.run(
+            lambda: self._counters.admit(counted([limit], []), Demand(), SystemClock().now())
+        )
         assert isinstance(found, Taken)
         yield
         self.gateway.run(lambda: self._counters.give_back(found))

@@ -13,10 +13,12 @@ from ferryman.control.rows import Capped
 from ferryman.control.shared_table import SharedTable
 from ferryman.ledger.files import segment_path
 from ferryman.limits.admission import Admission
+from ferryman.limits.rules import Demand, Taken
 from ferryman.limits.spec import Budget
-from ferryman.limits.verdict import Demand, NotReady, Refused, Taken
+from ferryman.limits.verdict import NotReady, Refused
 from ferryman.limits.windows import Calendar
 from tests.support.counters import START, from_journal, spending
+from tests.support.limits import counted
 from tests.support.stores import opened
 
 CAP = 1_000
@@ -54,7 +56,7 @@ class Worker:
         self.gate = Admission(machine.table, column, Calendar())
 
     def call(self, budgets: list[Budget], hold: int = 100) -> Taken | Refused | NotReady:
-        return self.gate.admit([], budgets, Demand(expected_nanousd=hold), self.machine.clock.now())
+        return self.gate.admit(counted([], budgets), Demand(expected_nanousd=hold), self.machine.clock.now())
 
     def taken(self, budgets: list[Budget], hold: int = 100) -> Taken:
         """A call that is let through; what it needs is got for it."""

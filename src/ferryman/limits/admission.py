@@ -23,7 +23,7 @@ Tokens are counted in the minute in which their request was let through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import inf
 
 from ferryman.limits.cells import GAUGE_EPOCH, minutes_in, rate_of, sum_in
 from ferryman.limits.layout import (
@@ -36,25 +36,11 @@ from ferryman.limits.layout import (
     HEAD_BYTES,
     HEAD_WORDS,
     PREVIOUS,
-    ROW_BITS,
-    ROWS,
     SPENT,
 )
-from ferryman.limits.spec import Budget, Limit
+from ferryman.limits.rules import EXPECTED, OUTPUT, PARALLEL, TOKENS, Demand, Part, Rule, Taken
 from ferryman.limits.table import CounterTable
-from ferryman.limits.verdict import (
-    NO_LIMIT,
-    Counted,
-    Demand,
-    Need,
-    NotReady,
-    Part,
-    Refused,
-    Taken,
-    how_long,
-    refused_budget,
-    refused_limit,
-)
+from ferryman.limits.verdict import Need, NotReady, Refused, how_long, refused_budget, refused_limit
 from ferryman.limits.windows import Calendar
 
 LOOKS = 6
@@ -62,12 +48,6 @@ LOOKS = 6
 was in the way may have been announced by somebody who did not get it either. Two processes that reached for
 the last of a budget within the same microsecond were both refused 2 to 27 times of 100 with one look, up to 6
 times with these, and never with ten; each costs a refusal some two microseconds."""
-
-_RATE, _TOKENS, _INPUT, _OUTPUT, _GAUGE, _BUDGET = range(6)
-_KINDS = {
-    "requests": _RATE, "count_tokens": _RATE, "parallel": _GAUGE,
-    "tokens": _TOKENS, "input_tokens": _INPUT, "output_tokens": _OUTPUT,
-}  # fmt: skip
 
 
 class Admission:
@@ -90,108 +70,133 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission at column {self._column} of {self._table!r}>"
 
-    def admit(
-        self, limits: Sequence[Limit], budgets: Sequence[Budget], demand: Demand, now_seconds: float
-    ) -> Taken | Refused | NotReady:
-        """Take what `demand` says from each of the limits and budgets, or nothing.
+    def admit(self, rules: list[Rule], demand: Demand, now_seconds: float) -> Taken | Refused | NotReady:
+        """Take what `demand` says by each of the rules, or nothing.
 
         Args:
-            limits: all that hold for the exchange, by its scopes and its model.
-            budgets: the same.
+            rules: all that hold for the call, those of budgets first.
             demand: what it wants.
             now_seconds: the Unix time.
         """
-        parts: list[Part] = []
-        verdict = self._try(parts, limits, budgets, demand, now_seconds)
+        verdict, parts = self._try(rules, demand, now_seconds)
         for _ in range(LOOKS):
             if type(verdict) is not Refused:
                 break
             if type(self._judge(parts, now_seconds, 1)) is not Refused:
-                parts = []
-                verdict = self._try(parts, limits, budgets, demand, now_seconds)
+                verdict, parts = self._try(rules, demand, now_seconds)
         return verdict
 
     def _try(
-        self,
-        parts: list[Part],
-        limits: Sequence[Limit],
-        budgets: Sequence[Budget],
-        demand: Demand,
-        now_seconds: float,
-    ) -> Taken | Refused | NotReady:
-        """Announce `parts`, which come to be what they are, and take them back if they are too much."""
-        needs = self._announce_budgets(parts, budgets, demand, now_seconds) if budgets else None
-        if needs:
+        self, rules: list[Rule], demand: Demand, now_seconds: float
+    ) -> tuple[Taken | Refused | NotReady, list[Part]]:
+        """Announce what is wanted, and take it back if it is too much; what was announced."""
+        parts: list[Part] = []
+        needs = self._announce(parts, rules, demand.amounts, now_seconds)
+        if needs is not None:
             self._take_back(parts)
-            return NotReady(needs)
-        if limits:
-            self._announce_limits(parts, limits, demand, int(now_seconds // 60))
+            return NotReady(needs), parts
         self._fence()
         verdict = self._judge(parts, now_seconds, 0)
         if type(verdict) is not Taken:
             self._take_back(parts)
-        return verdict
+        return verdict, parts
 
     def settle(self, taken: Taken, input_tokens: int, output_tokens: int, nanousd: int) -> None:
         """Give back what was held, and count what it came to. Once, when the exchange has ended."""
         words = self._words
-        for at, epoch, quantity, kind, _, _ in taken.parts:
-            if kind == _BUDGET:
-                if words[at] == epoch:  # otherwise the window is over
+        for part in taken.parts:
+            at, kind = part.at, part.rule.kind
+            if kind >= EXPECTED:
+                if words[at] == part.epoch:  # otherwise the window is over
                     words[at + SPENT] += nanousd
-                    words[at + COUNT] += nanousd - quantity
-            elif kind == _GAUGE:
-                if words[at] == epoch:
-                    words[at + COUNT] -= quantity
-            elif kind != _RATE:
-                actual = output_tokens if kind == _OUTPUT else input_tokens
-                if kind == _TOKENS:
+                    words[at + COUNT] += nanousd - part.quantity
+            elif kind == PARALLEL:
+                if words[at] == part.epoch:
+                    words[at + COUNT] -= part.quantity
+            elif kind >= TOKENS:
+                actual = output_tokens if kind == OUTPUT else input_tokens
+                if kind == TOKENS:
                     actual += output_tokens
-                self._correct(at, epoch, actual - quantity)
+                self._correct(part, actual - part.quantity)
 
     def give_back(self, taken: Taken) -> None:
         """Let all be as if it had not been taken: the exchange never came to the upstream."""
         self._take_back(taken.parts)
 
     def _take_back(self, parts: list[Part]) -> None:
-        for at, epoch, quantity, _, _, _ in parts:
-            self._correct(at, epoch, -quantity)
+        for part in parts:
+            self._correct(part, -part.quantity)
 
-    def _correct(self, at: int, epoch: int, difference: int) -> None:
+    def _correct(self, part: Part, difference: int) -> None:
         """Count so much more, if it is still looked at; budgets and gauges have no previous epoch."""
-        words = self._words
-        if words[at] == epoch:
+        words, at = self._words, part.at
+        if words[at] == part.epoch:
             words[at + COUNT] += difference
-        elif words[at] == epoch + 1:
+        elif words[at] == part.epoch + 1:
             words[at + PREVIOUS] += difference
 
-    def _announce_limits(
-        self, parts: list[Part], limits: Sequence[Limit], demand: Demand, minute: int
-    ) -> None:
-        words, first, row_words = self._words, self._first, self._row_words
-        for limit in limits:
-            what = limit.what
-            quantity = getattr(demand, what)
-            if not quantity:
-                continue
-            row, kind = limit.row, _KINDS[what]
-            at = first + (row & ROWS - 1) * row_words
-            epoch = row >> ROW_BITS << EPOCH_BITS | (GAUGE_EPOCH if kind == _GAUGE else minute)
-            if words[at] == epoch:
-                words[at + COUNT] += quantity
-            elif kind == _GAUGE:
-                if words[at] > epoch:
-                    continue  # the row is another's by now, and this limit none
-                words[at + COUNT] = quantity
-                words[at] = epoch
-            elif not (epoch := self._enter_minute(at, epoch, quantity)):
-                continue
-            parts.append((at, epoch, quantity, kind, limit, None))
+    def _announce(
+        self, parts: list[Part], rules: list[Rule], amounts: list[int], now_seconds: float
+    ) -> list[Need] | None:
+        """Count what is wanted in the own cells; budgets that are not in their window yet, `None` for none.
 
-    def _enter_minute(self, at: int, epoch: int, quantity: int) -> int:
-        """Count in a minute that is new for a cell; in which it was counted, 0 for none."""
-        words = self._words
+        No limit is announced where one of the budgets is not ready.
+        """
+        words, first, row_words = self._words, self._first, self._row_words
+        minute = int(now_seconds // 60)
+        needs: list[Need] | None = None
+        for rule in rules:
+            kind = rule.kind
+            quantity = amounts[kind]
+            at = first + rule.slot * row_words
+            if kind >= EXPECTED:
+                need = self._announce_budget(parts, rule, at, quantity, now_seconds)
+                if need is not None:
+                    needs = [need] if needs is None else [*needs, need]
+            elif needs is not None:
+                break
+            elif quantity:
+                epoch = rule.generation | (GAUGE_EPOCH if kind == PARALLEL else minute)
+                if words[at] == epoch:
+                    words[at + COUNT] += quantity
+                else:
+                    epoch = self._enter(at, epoch, quantity, kind)
+                if epoch:
+                    parts.append(Part(rule, at, epoch, quantity))
+        return needs
+
+    def _announce_budget(
+        self, parts: list[Part], rule: Rule, at: int, hold: int, now_seconds: float
+    ) -> Need | None:
+        words, budget = self._words, rule.budget
+        assert budget is not None  # noqa: S101  # of its kind
+        if not rule.start <= now_seconds < rule.end:
+            rule.span = span = self.calendar.span(budget.window, budget.anchor, now_seconds)
+            rule.start, rule.end = span.start, inf if span.end is None else float(span.end)
+        epoch = rule.generation | rule.start
         current = words[at]
+        checked = hold > 0 and rule.capped
+        if current > epoch or (checked and words[at - self._offset] != epoch):
+            return Need(budget.row, rule.start, hold) if checked else None
+        if current == epoch:
+            words[at + COUNT] += hold
+        else:  # the epoch last: who dies before it has changed nothing
+            words[at + SPENT] = 0
+            words[at + COUNT] = hold
+            words[at] = epoch
+        parts.append(Part(rule, at, epoch, hold))
+        return None
+
+    def _enter(self, at: int, epoch: int, quantity: int, kind: int) -> int:
+        """Count in a cell that has not been in this epoch; in which it was counted, 0 for none."""
+        words = self._words
+        current: int = words[at]
+        if kind == PARALLEL:
+            if current > epoch:
+                return 0  # the row is another's by now, and this limit none
+            words[at + COUNT] = quantity
+            words[at] = epoch
+            return epoch
         if current == epoch + 1:  # who came before has looked at the clock later
             words[at + COUNT] += quantity
             return current
@@ -204,86 +209,57 @@ class Admission:
         words[at + COUNT] = quantity
         return epoch
 
-    def _announce_budgets(
-        self, parts: list[Part], budgets: Sequence[Budget], demand: Demand, now_seconds: float
-    ) -> list[Need]:
-        """Those that are not in their window yet."""
-        words, first, row_words = self._words, self._first, self._row_words
-        heads = self._table.head(0)
-        needs = []
-        for budget in budgets:
-            row = budget.row
-            span = self.calendar.span(budget.window, budget.anchor, now_seconds)
-            place = (row & ROWS - 1) * row_words
-            at = first + place
-            epoch = row >> ROW_BITS << EPOCH_BITS | span[0]
-            hold = demand.ceiling_nanousd if budget.hold == "ceiling" else demand.expected_nanousd
-            checked = hold > 0 and budget.cap_nanousd is not None
-            if words[at] > epoch or (checked and words[heads + place] != epoch):
-                if checked:
-                    needs.append(Need(row, span[0], hold))
-                continue
-            if words[at] == epoch:
-                words[at + COUNT] += hold
-            else:  # the epoch last: who dies before it has changed nothing
-                words[at + SPENT] = 0
-                words[at + COUNT] = hold
-                words[at] = epoch
-            parts.append((at, epoch, hold, _BUDGET, NO_LIMIT, (budget, span)))
-        return needs
-
     def _judge(self, parts: list[Part], now_seconds: float, extra: int) -> Taken | Refused | NotReady:
         """Whether all of `parts` fit; `extra` is 1 if they have not been announced, otherwise 0."""
-        table, words, buffer = self._table, self._words, self._table.buffer
+        table, buffer = self._table, self._table.buffer
         offset = self._offset
-        width = words[CLAIMED]
+        width = self._words[CLAIMED]
         sums, bounds = table.sums[width], table.bounds[width]
         refusals: list[Refused] = []
         needs: list[Need] = []
-        budgets: list[Counted] = []
-        for at, epoch, quantity, _, limit, spending in parts:
-            head = at - offset
-            if spending is None:
+        for part in parts:
+            rule, quantity = part.rule, part.quantity
+            head = part.at - offset
+            budget = rule.budget
+            if budget is None:
                 # All that stands there, from whatever minute, is no less than what counts.
-                if sum(bounds(buffer, head * 8 + HEAD_BYTES)) + extra * quantity > limit.amount:
-                    self._judge_limit(refusals, limit, epoch, extra, quantity, now_seconds)
+                if sum(bounds(buffer, head * 8 + HEAD_BYTES)) + extra * quantity > rule.amount:
+                    self._judge_limit(refusals, part, extra, now_seconds)
                 continue
-            committed, granted = self._committed(head, epoch, sums(buffer, head * 8 + HEAD_BYTES))
-            committed += extra * quantity
-            budget, span = spending
-            budgets.append(Counted(budget, span, committed))
+            committed, granted = self._committed(head, part.epoch, sums(buffer, head * 8 + HEAD_BYTES))
+            part.committed_nanousd = committed = committed + extra * quantity
             if quantity and budget.cap_nanousd is not None:
                 if committed > budget.cap_nanousd:
-                    refusals.append(refused_budget(budget, span, committed - quantity, quantity, now_seconds))
+                    others = committed - quantity
+                    refusals.append(refused_budget(budget, part.span, others, quantity, now_seconds))
                 elif committed > granted:
-                    needs.append(Need(budget.row, span.start, committed))
+                    needs.append(Need(budget.row, part.span.start, committed))
         if refusals:
             return max(refusals, key=how_long)
-        return NotReady(needs) if needs else Taken(parts, budgets)
+        return NotReady(needs) if needs else Taken(parts)
 
     def _committed(self, head: int, epoch: int, cells: tuple[int, ...]) -> tuple[int, int]:
         """What stands in a budget's row, and its allowance: -1 if the row is not in this window."""
         words = self._words
         committed = 0
-        numbers = iter(cells)
-        for begun, count in zip(numbers, numbers, strict=True):
-            if begun == epoch:
-                committed += count
+        for at in range(0, len(cells), 2):
+            if cells[at] == epoch:
+                committed += cells[at + 1]
         # After the cells: what is folded into the base stands in both before it leaves its cell.
         self._fence()
         # The allowance first: of what another machine has spent both rise together.
-        granted = words[head + GRANTED]
-        base = words[head + BASE]
+        granted: int = words[head + GRANTED]
+        base: int = words[head + BASE]
         return (committed + base, granted) if words[head] == epoch else (committed, -1)
 
-    def _judge_limit(
-        self, refusals: list[Refused], limit: Limit, epoch: int, extra: int, quantity: int, now_seconds: float
-    ) -> None:
+    def _judge_limit(self, refusals: list[Refused], part: Part, extra: int, now_seconds: float) -> None:
+        limit, quantity = part.rule.limit, part.quantity
+        assert limit is not None  # noqa: S101  # of its kind
         cells = self._table.row_cells(limit.row)
-        if limit.what == "parallel":
-            used, before = sum_in(cells, epoch), 0
+        if part.rule.kind == PARALLEL:
+            used, before = sum_in(cells, part.epoch), 0
         else:
-            used, before = minutes_in(cells, epoch)
+            used, before = minutes_in(cells, part.epoch)
         used += (extra - 1) * quantity
         if rate_of(used, before, now_seconds) + quantity > limit.amount:
             refusals.append(refused_limit(limit, used, before, quantity, now_seconds))

@@ -1,4 +1,4 @@
-"""What is asked of limits and budgets, and what they answer."""
+"""Why limits and budgets let a call not through."""
 
 from __future__ import annotations
 
@@ -9,61 +9,6 @@ import msgspec
 from ferryman.limits.cells import MINUTE_MS, rate_of
 from ferryman.limits.spec import Budget, Limit
 from ferryman.limits.windows import Span
-
-Part = tuple[int, int, int, int, Limit, tuple[Budget, Span] | None]
-"""What is in a cell for an exchange: where the cell is, its epoch then, how much, the kind, and why: a limit,
-or a budget with its window, which then has `NO_LIMIT`."""
-
-NO_LIMIT = Limit("", 0, 0)
-
-
-class Demand(msgspec.Struct, frozen=True, gc=False):
-    """What an exchange wants. A limit of which it wants nothing is none for it.
-
-    Attributes:
-        requests, count_tokens, parallel: 1 or 0.
-        input_tokens, output_tokens: how many it is thought to use; made right by `settle`.
-        ceiling_nanousd: the most that it can cost.
-        expected_nanousd: what such exchanges have cost.
-    """
-
-    requests: int = 1
-    count_tokens: int = 0
-    parallel: int = 1
-    input_tokens: int = 0
-    output_tokens: int = 0
-    ceiling_nanousd: int = 0
-    expected_nanousd: int = 0
-
-    @property
-    def tokens(self) -> int:
-        """All of them."""
-        return self.input_tokens + self.output_tokens
-
-
-class Counted(msgspec.Struct, frozen=True, gc=False):
-    """A budget that an exchange is counted in.
-
-    Attributes:
-        span: its window.
-        committed_nanousd: spent and held on this machine in it, this exchange's hold included.
-    """
-
-    budget: Budget
-    span: Span
-    committed_nanousd: int
-
-
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """What an exchange that was let through holds, to be settled once.
-
-    Attributes:
-        parts: only this module reads them.
-        budgets: in the order in which they were given.
-    """
-
-    parts: list[Part]
-    budgets: list[Counted]
 
 
 class Refused(msgspec.Struct, frozen=True):

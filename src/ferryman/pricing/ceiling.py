@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-import msgspec
+from typing import NamedTuple
 
 from ferryman.pricing.catalog import MAX_FOUND, Catalog
 from ferryman.pricing.cost import MAX_COUNT, multiplier_of
@@ -35,7 +34,7 @@ November 2026; 300,000 are there in batches only."""
 DAY_SECONDS = 86_400
 
 
-class Extras(msgspec.Struct, frozen=True, gc=False):
+class Extras(NamedTuple):
     """What makes a call dearer; what is not known is taken for asked.
 
     Attributes:

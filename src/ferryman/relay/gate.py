@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,10 +13,11 @@ from ferryman.clock import Clock
 from ferryman.errors import PermissionDenied, RelayError
 from ferryman.http1.client import Body
 from ferryman.limits.admission import Admission
-from ferryman.limits.hold import Shares
+from ferryman.limits.habits import Habit, Habits
 from ferryman.limits.patterns import MAX_MODEL_CHARACTERS
+from ferryman.limits.rules import Demand, Part, Rules, Taken
 from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
-from ferryman.limits.verdict import Counted, Demand, NotReady, Refused, Taken
+from ferryman.limits.verdict import NotReady, Refused
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
 from ferryman.pricing.catalog import load_catalog
@@ -25,8 +26,8 @@ from ferryman.relay import caps
 from ferryman.relay.admit import admit_models, admit_route, check_readable
 from ferryman.relay.attribute import with_tags
 from ferryman.relay.batch import created_by
-from ferryman.relay.expect import Expectations
-from ferryman.relay.keyring import HeldTo, Key, Keyring, Rules, key_of, rules_of
+from ferryman.relay.keyring import Key, Keyring, key_of
+from ferryman.relay.rules import Held, HeldTo, rules_of
 from ferryman.relay.values import Attribution, Route
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ RETRY_SECONDS = 0.01
 
 MAX_WAITING = 1_000
 """Calls that wait at once; each holds its body. What comes beyond them is answered at once."""
-
-KEPT_RULES = 64
-"""Kinds and models of one key's calls whose rules are kept ready: a client may make names up."""
 
 USUAL = Extras(fast=False, us=False)
 """What makes a call dear whose ceiling only gives the measure for what is expected: no look into its body."""
@@ -58,26 +56,21 @@ Wants = Callable[[list[str], dict[int, int]], None]
 """Told of ids of scopes that are not known; and of rows that are not ready, with what is needed of each."""
 
 
-class Hold(NamedTuple):
+class Hold:
     """What a call has taken of limits and budgets.
 
     Attributes:
         taken: to be settled once.
-        demand: what it wanted.
+        ceiling_nanousd: the most that it can cost, 0 where that was not asked.
+        habit: what such calls have come to.
     """
 
-    taken: Taken
-    demand: Demand
+    __slots__ = ("ceiling_nanousd", "habit", "taken")
 
-    def used_before(self, counted: Counted) -> int:
-        """Nano-dollars spent or held of a budget, this call's own hold left out.
-
-        What people are told: the most that one call of Claude Code can cost is $14, and of a budget of $20
-        they would be warned before they have spent a cent.
-        """
-        demand = self.demand
-        held = demand.ceiling_nanousd if counted.budget.hold == "ceiling" else demand.expected_nanousd
-        return counted.committed_nanousd - held
+    def __init__(self, taken: Taken, ceiling_nanousd: int, habit: Habit) -> None:
+        self.taken = taken
+        self.ceiling_nanousd = ceiling_nanousd
+        self.habit = habit
 
 
 class Gate:
@@ -104,8 +97,7 @@ class Gate:
         self._anybody = key_of(KeySpec("", ""))  # who calls without a key is held to what the gateway is
         self._waiting: dict[Exchange, tuple[Body, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._tokens = Expectations()
-        self._shares = Shares()
+        self._habits = Habits()
         self._ceilings = Ceilings(load_catalog())
         self._warned: dict[int, int] = {}
 
@@ -164,32 +156,40 @@ class Gate:
             admit_models(key, exchange.route, exchange.call, names)
             if key.spec.tags and exchange not in self._waiting:
                 exchange.attribution = charged = with_tags(charged, key.spec.tags)
-        rules, unknown = self._rules(key or self._anybody, exchange, charged)
+        held, unknown = self._held(key or self._anybody, exchange, charged)
         if unknown:
             return self._wait(exchange, text, unknown, {})
-        if rules.limits or rules.budgets:
-            if self._counters is None:
-                raise caps.budget_unknown(0.0)
-            budgets = rules.budgets
-            if rules.since_seconds > exchange.started_at:
-                budgets = [one for one in budgets if one.since_seconds <= exchange.started_at]
-            demand = self._demand(exchange, text, budgets)
-            now = self._clock.now()
-            found = self._counters.admit(rules.limits, budgets, demand, now)
-            if isinstance(found, NotReady):
-                return self._wait(
-                    exchange, text, [], {need.row: need.granted_nanousd for need in found.needs}
-                )
-            if isinstance(found, Refused):
-                raise _refusal(rules, found, now)
-            exchange.hold = hold = Hold(found, demand)
-            self._warn(rules, hold)
-        self._waiting.pop(exchange, None)
+        if held.rules.rules and not self._takes(exchange, text, held):
+            return False
+        if self._waiting:
+            self._waiting.pop(exchange, None)
+        return True
+
+    def _takes(self, exchange: Exchange, text: Body, held: Held) -> bool:
+        """Whether a call has what it wants of all that it is held to; if not, it waits.
+
+        Raises:
+            RateLimited, BudgetReached, InvalidRequest: as of `admits`.
+        """
+        if self._counters is None:
+            raise caps.budget_unknown(0.0)
+        rules = held.rules.known_at(exchange.started_at)
+        demand, ceiling = self._demand(exchange, text, rules, held.habit)
+        now = self._clock.now()
+        found = self._counters.admit(rules.rules, demand, now)
+        if isinstance(found, NotReady):
+            return self._wait(exchange, text, [], {need.row: need.granted_nanousd for need in found.needs})
+        if isinstance(found, Refused):
+            raise _refusal(rules, found, now)
+        exchange.hold = Hold(found, ceiling, held.habit)
+        if rules.has_soft:
+            self._warn(found)
         return True
 
     def settle(self, exchange: Exchange, usage: Usage | None) -> None:
         """Give back what a call has taken and not used; nothing of a call that was never let through."""
-        self._waiting.pop(exchange, None)
+        if self._waiting:
+            self._waiting.pop(exchange, None)
         hold = exchange.hold
         if hold is None or self._counters is None:
             return
@@ -197,16 +197,14 @@ class Gate:
             self._counters.give_back(hold.taken)
             return
         nanousd = exchange.cost.nanousd if exchange.cost is not None else 0
-        if (batch := created_by(exchange.meter)) is not None:
+        if exchange.batch is not None and (batch := created_by(exchange.meter)) is not None:
             nanousd += batch.hold_nanousd  # taken as spent, until its results are read
         input_tokens = output_tokens = 0
-        if usage is not None and exchange.caller is not None:
+        if usage is not None:
             input_tokens = (usage.input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
             output_tokens = usage.output_tokens or 0
-            who, model = exchange.caller.principal.id, exchange.call.model or ""
-            self._tokens.learn(who, model, exchange.body_bytes, input_tokens, output_tokens)
-            if hold.demand.ceiling_nanousd:
-                self._shares.learn(model, who, hold.demand.ceiling_nanousd, nanousd)
+            hold.habit.learn_tokens(exchange.body_bytes, input_tokens, output_tokens)
+            hold.habit.learn_cost(hold.ceiling_nanousd, nanousd)
         self._counters.settle(hold.taken, input_tokens, output_tokens, nanousd)
 
     def told(self, exchange: Exchange, kept: bytes) -> bytes:
@@ -216,30 +214,33 @@ class Gate:
             return kept
         told, most = b"", -1.0
         spent = exchange.cost.nanousd if exchange.cost is not None else 0
-        for one in hold.taken.budgets:
-            if cap := one.budget.cap_nanousd:
-                used = hold.used_before(one) + spent
+        for part in hold.taken.parts:
+            budget = part.rule.budget
+            if budget is None:
+                break
+            if cap := budget.cap_nanousd:
+                used = _used_before(part) + spent
                 if used / cap > most:
-                    told, most = caps.below_cap(used, one.budget, one.span.end), used / cap
+                    told, most = caps.below_cap(used, budget, part.span.end), used / cap
         return caps.without_upstream_limits(kept) + told if told else kept
 
-    def _warn(self, rules: Rules, hold: Hold) -> None:
+    def _warn(self, taken: Taken) -> None:
         """Log what is used beyond a soft budget: once a window."""
-        for counted in hold.taken.budgets:
-            budget, start = counted.budget, counted.span.start
-            soft = budget.soft_nanousd
-            if soft is None or self._warned.get(budget.row) == start:
+        for part in taken.parts:
+            rule, start = part.rule, part.span.start
+            budget, scope = rule.budget, rule.scope
+            if budget is None or budget.soft_nanousd is None or self._warned.get(budget.row) == start:
                 continue
-            used = hold.used_before(counted)
-            if used > soft:
+            used = _used_before(part)
+            if used > budget.soft_nanousd:
                 if len(self._warned) >= MAX_WARNED:
                     self._warned.clear()
                 self._warned[budget.row] = start
                 log.warning(
                     "soft budget passed",
-                    of=rules.scopes[id(budget)].shown,
+                    of=scope.shown if scope is not None else "",
                     window=budget.window or "without end",
-                    soft=caps.usd(soft),
+                    soft=caps.usd(budget.soft_nanousd),
                     used=caps.usd(used),
                 )
 
@@ -248,33 +249,29 @@ class Gate:
         if isinstance(held, HeldTo) and held.version == ring.version:
             return held
         ids = [GATEWAY, *key.spec.scopes, *(f"tag:{tag}" for tag in key.spec.tags)]
-        scopes = [scope for scope_id in ids if (scope := ring.scope(scope_id)) is not None]
-        capped = any(budget.cap_nanousd is not None for scope in scopes for budget in scope.budgets)
-        blocked = next((scope for scope in scopes if scope.blocked), None)
-        key.held = held = HeldTo(ring.version, scopes, blocked, capped, {})
-        return held
+        key.held = made = HeldTo(
+            ring.version, [scope for scope_id in ids if (scope := ring.scope(scope_id)) is not None]
+        )
+        return made
 
-    def _rules(self, key: Key, exchange: Exchange, charged: Attribution) -> tuple[Rules, list[str]]:
+    def _held(self, key: Key, exchange: Exchange, charged: Attribution) -> tuple[Held, list[str]]:
         """What holds for a call, and the ids of scopes of which that is not known yet."""
-        held, kind, model = self._held_to(key), exchange.route.kind, exchange.call.model or ""
+        to, kind, model = self._held_to(key), exchange.route.kind, exchange.call.model or ""
         if len(model) > MAX_MODEL_CHARACTERS:
             model = ""
         batch = exchange.batch
         named = {model} if batch is None else batch.names
-        found = held.rules.get((kind, model)) if batch is None else None
+        found = to.by_call.get((kind, model)) if batch is None else None
         if found is None:
-            found = rules_of(held.scopes, kind, named)
-            if batch is None and len(held.rules) < KEPT_RULES:
-                held.rules[kind, model] = found
+            found = Held(rules_of(to.scopes, kind, named), self._habits.of(key.spec.id, model))
+            if batch is None:
+                to.keep(kind, model, found)
         if charged.end_user is None and charged.session_id is None and charged.tags is None:
             return found, []
-        more, unknown = self._named(held, charged)
+        more, unknown = self._named(to, charged)
         if not more or unknown:
             return found, unknown
-        added = rules_of(more, kind, named)
-        limits, budgets = found.limits + added.limits, found.budgets + added.budgets
-        since = max(found.since_seconds, added.since_seconds)
-        return Rules(limits, budgets, found.scopes | added.scopes, since), []
+        return Held(found.rules.beside(rules_of(more, kind, named)), found.habit), []
 
     def _named(self, held: HeldTo, charged: Attribution) -> tuple[list[Scope], list[str]]:
         """The scopes that a client names, and the ids of those that are to be made first.
@@ -303,31 +300,31 @@ class Gate:
                 scopes.append(scope)
         return scopes, unknown
 
-    def _demand(self, exchange: Exchange, text: Body, budgets: list[Budget]) -> Demand:
+    def _demand(self, exchange: Exchange, text: Body, rules: Rules, habit: Habit) -> tuple[Demand, int]:
+        """What a call wants; and the most that it can cost, 0 where nobody asks."""
         kind = exchange.route.kind
-        if budgets:
+        if rules.budgets_count:
             check_readable(exchange, text)
         if kind == "count_tokens":
-            return Demand(requests=0, count_tokens=1, parallel=0)
+            return Demand(requests=0, count_tokens=1, parallel=0), 0
         if kind == "batch":
             hold = exchange.batch.new.hold_nanousd if exchange.batch is not None else 0
-            return Demand(ceiling_nanousd=hold, expected_nanousd=hold)
+            return Demand(ceiling_nanousd=hold, expected_nanousd=hold), hold
         if kind != "messages":
-            return Demand()
-        who = exchange.caller.principal.id if exchange.caller is not None else ""
-        call = exchange.call
-        model = call.model or ""
-        tokens = self._tokens.tokens(who, model, len(text), call.max_tokens)
-        ceiling = expected = 0
-        if budgets:
+            return Demand(), 0
+        call, body_bytes = exchange.call, len(text)
+        input_tokens = output_tokens = ceiling = expected = 0
+        if rules.counts_tokens:
+            input_tokens, output_tokens = habit.input_tokens(body_bytes), habit.output_tokens(call.max_tokens)
+        if rules.budgets_count:
             if self._ceilings.catalog is not exchange.line.catalog:
                 self._ceilings = Ceilings(exchange.line.catalog)
-            models, extras = [model], USUAL
-            if any(budget.hold == "ceiling" for budget in budgets):
-                models, extras = asked_for(model, text)
-            ceiling = self._ceilings.nanousd(models, len(text), call.max_tokens, exchange.started_at, extras)
-            expected = self._shares.expected(model, who, ceiling)
-        return Demand(1, 0, 1, *tokens, ceiling, expected)
+            models, extras = [call.model or ""], USUAL
+            if rules.has_ceiling:
+                models, extras = asked_for(models[0], text)
+            ceiling = self._ceilings.nanousd(models, body_bytes, call.max_tokens, exchange.started_at, extras)
+            expected = habit.nanousd(ceiling)
+        return Demand(1, 0, 1, input_tokens, output_tokens, ceiling, expected), ceiling
 
     def _wait(self, exchange: Exchange, text: Body, scopes: list[str], rows: dict[int, int]) -> bool:
         now = self._clock.monotonic()
@@ -376,12 +373,24 @@ def _names(text: Body, word: bytes) -> bool:
     return word in text and _BEGINS[word].search(text) is not None
 
 
+def _used_before(part: Part) -> int:
+    """Nano-dollars spent or held of a budget, this call's own hold left out.
+
+    What people are told: the most that one call of Claude Code can cost is $14, and of a budget of $20
+    they would be warned before they have spent a cent.
+    """
+    return part.committed_nanousd - part.quantity
+
+
 def _blocked(scope: Scope) -> PermissionDenied:
     return PermissionDenied(f"{scope.shown[0].upper()}{scope.shown[1:]} is blocked.")
 
 
 def _refusal(rules: Rules, refused: Refused, now: float) -> RelayError:
-    scope, rule = rules.scopes[id(refused.rule)], refused.rule
-    if isinstance(rule, Budget):
-        return caps.budget_reached(scope, rule, refused, now)
-    return caps.limit_reached(scope, rule, refused)
+    scope = next(
+        rule.scope for rule in rules.rules if rule.limit is refused.rule or rule.budget is refused.rule
+    )
+    assert scope is not None  # noqa: S101  # `rules_of` has set it
+    if isinstance(refused.rule, Budget):
+        return caps.budget_reached(scope, refused.rule, refused, now)
+    return caps.limit_reached(scope, refused.rule, refused)

@@ -1,34 +1,25 @@
-"""The virtual keys that a worker knows, from the snapshots of the control plane.
-
-What the gate remembers of them stands here too, since `hatch_build.py` can compile no module that defines a
-Struct.
-"""
+"""The virtual keys that a worker knows, from the snapshots of the control plane."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from operator import is_not
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from ferryman.limits.patterns import MAX_MODEL_CHARACTERS, compiled, covers
+from ferryman.limits.patterns import MAX_MODEL_CHARACTERS, compiled
 from ferryman.limits.spec import (
     DEFAULTS,
     KEYS,
-    Budget,
     Defaults,
     KeySpec,
-    Limit,
     Scope,
     part_of_key,
     part_of_scope,
 )
 from ferryman.model import Principal
-
-ASKS_MODEL = frozenset({"messages", "count_tokens", "batch"})
-"""Kinds of calls that ask for a model."""
 
 _OWNERS = ("user:", "team:")
 
@@ -46,7 +37,7 @@ class Key(msgspec.Struct, gc=False):
         allowed: one for each of its allow-lists: it matches the names of models that may be asked for.
         principals: by where the credential stood, so that who is the same is the same object.
         owners: the scopes of its user and its team that are in `spec`; `None` for one that is not there.
-        held: the gate's, of what the key is held to.
+        held: the gate's `HeldTo`, of what the key is held to.
     """
 
     told: KeySpec
@@ -70,37 +61,6 @@ class Key(msgspec.Struct, gc=False):
         if len(model) > MAX_MODEL_CHARACTERS:
             return not self.allowed
         return all(pattern.fullmatch(model) for pattern in self.allowed)
-
-
-class Rules(NamedTuple):
-    """The limits and budgets that hold for a call.
-
-    Attributes:
-        scopes: that of each, by its place in memory.
-        since_seconds: from then on all budgets count, in Unix time.
-    """
-
-    limits: list[Limit]
-    budgets: list[Budget]
-    scopes: dict[int, Scope]
-    since_seconds: float
-
-
-class HeldTo(msgspec.Struct, gc=False):
-    """What a key is held to, as of one version of the snapshot.
-
-    Attributes:
-        scopes: that all of its calls are in.
-        blocked: what of them is, `None` if nothing is.
-        capped: it has to keep to a budget.
-        rules: by kind and model of a call.
-    """
-
-    version: int
-    scopes: list[Scope]
-    blocked: Scope | None
-    capped: bool
-    rules: dict[tuple[str, str], Rules]
 
 
 class KnownKey(msgspec.Struct, gc=False):
@@ -191,31 +151,3 @@ def with_owners(told: KeySpec, owners: list[Scope]) -> KeySpec:
         models=[*told.models, *(one.models for one in owners if one.models)],
         tags=list(dict.fromkeys(tags)),
     )
-
-
-def rules_of(scopes: list[Scope], kind: str, models: frozenset[str] | set[str]) -> Rules:
-    """The limits and budgets of `scopes` for calls of a kind that ask for any of `models`.
-
-    A call whose model cannot be read may ask for any: what is set on models holds for it.
-    """
-    any_model = kind in ASKS_MODEL and (not models or "" in models)
-    limits: list[Limit] = []
-    budgets: list[Budget] = []
-    of: dict[int, Scope] = {}
-    for scope in scopes:
-        for limit in scope.limits:
-            if (kind == "count_tokens") == (limit.what == "count_tokens") and (
-                any_model or _is_for(limit.model, models)
-            ):
-                limits.append(limit)
-                of[id(limit)] = scope
-        if kind in {"messages", "batch"}:
-            for budget in scope.budgets:
-                if any_model or _is_for(budget.model, models):
-                    budgets.append(budget)
-                    of[id(budget)] = scope
-    return Rules(limits, budgets, of, max((one.since_seconds for one in budgets), default=0.0))
-
-
-def _is_for(pattern: str, models: frozenset[str] | set[str]) -> bool:
-    return not pattern or any(covers(pattern, model) for model in models)
