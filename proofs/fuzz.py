@@ -33,6 +33,10 @@ GRACE_SECONDS = 60
 MAX_SECONDS_OF_RUNS = 600
 """For a number of runs, where no time is given; on a slow machine CI's take minutes."""
 
+SAME_AGAIN = ("-reload=0", "-entropic=0")
+"""Without these two runs with one seed part: by the clock libFuzzer looks what others have added to the
+directory, and with its weights by entropy two runs of `meters` parted after some 2,400 inputs."""
+
 _STATUS = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _RUNS = re.compile(r"number_of_executed_units: (\d+)")
 
@@ -96,8 +100,7 @@ def _run(target: str, extent: Extent, work: Path) -> Outcome:
         target,
         (extent.seconds if extent.runs is None else MAX_SECONDS_OF_RUNS) + GRACE_SECONDS,
         f"-max_total_time={extent.seconds}" if extent.runs is None else f"-runs={extent.runs}",
-        f"-seed={extent.seed or 0}",  # 0 is libFuzzer's word for any
-        "-reload=0",  # of what others add to the directory, which it does by the clock
+        *([] if extent.seed is None else [f"-seed={extent.seed}", *SAME_AGAIN]),
         f"-artifact_prefix={CRASHES}/{target}-",
         f"-max_len={MAX_INPUT_BYTES}",
         f"-timeout={HANG_SECONDS}",
