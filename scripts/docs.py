@@ -24,6 +24,7 @@ from ferryman.pricing.catalog import CLASSES, load_catalog
 from ferryman.pricing.explain import decimal
 from ferryman.settings import env_names, plain, rows, type_of, wanted
 from ferryman.simulator.control import KEYS
+from ferryman.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -139,12 +140,19 @@ def fields_table() -> str:
     return table(("field", "value", "of"), lines)
 
 
+def metrics_table() -> str:
+    """Every metric."""
+    lines = [(f"`{one.name}`", one.kind, code(one.labels), one.help) for one in METRICS]
+    return table(("metric", "kind", "labels", "meaning"), lines)
+
+
 def refused_list() -> str:
     """LiteLLM's fields that are refused."""
     return ", ".join(f"`{name}`" for name in sorted(NOT_SERVED)) + ".\n"
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "metrics": ("metrics.md", metrics_table),
     "settings": ("reference/settings.md", settings_table),
     "commands": ("reference/cli.md", commands_help),
     "keys": ("simulator.md", keys_table),

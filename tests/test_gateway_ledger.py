@@ -128,8 +128,6 @@ def test_refusals_of_the_ledger_have_anthropics_shape(gateway: Family) -> None:
         assert error_of(client.get("/spend/nothing"))[:2] == (404, "not_found_error")
         assert error_of(client.post("/spend/logs"))[:2] == (405, "invalid_request_error")
         assert client.head("/spend/nothing").status_code == 404
-        for path in ("/metrics",):
-            assert error_of(client.get(path))[:2] == (404, "not_found_error")
 
 
 def test_large_answer_waits_for_a_slow_client_and_delays_nobody(gateway: Family) -> None:

@@ -286,7 +286,8 @@ def test_own_paths_open_to_the_master_key_only(key: str | None, start: Start, li
                 assert (refused.status_code, error_of(refused)["type"]) == (401, "authentication_error")
                 assert refused.headers["x-should-retry"] == "false"
                 found = client.get(path, headers={name: value.format(MASTER)})
-                assert found.status_code == (200 if path in {"/control/processes", "/spend/logs"} else 404)
+                served = {"/control/processes", "/spend/logs", "/metrics"}
+                assert found.status_code == (200 if path in served else 404)
         assert client.post("/v1/messages", json={"model": "m"}).status_code == 200
     assert len(upstream.requests) == 1
     code, out, err = family.end(signal.SIGTERM)

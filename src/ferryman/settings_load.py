@@ -25,6 +25,7 @@ from ferryman.settings_block import block, blocks
 from ferryman.settings_limits import limit_problems
 from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir
+from ferryman.settings_telemetry import telemetry_problems
 from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
 from ferryman.wording import shown
 
@@ -305,12 +306,13 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
         yield {"database_url", "data_dir"}, f"{start['database_url']}: {problem}"
     for names, problem in tls_problems(settings):
         yield names, f"{start[max(names)]}: {problem}."
-    if settings.admin_port is not None and settings.admin_port == settings.port and not settings.unix_socket:
-        problem = "that is `port` already; name another, or leave it out"
-        yield {"admin_port", "port"}, f"{start['admin_port']}: {problem}."
+    for name, port in (("admin_port", settings.admin_port), ("metrics_port", settings.metrics_port)):
+        if port is not None and port == settings.port and not settings.unix_socket:
+            problem = "that is `port` already; name another, or leave it out"
+            yield {name, "port"}, f"{start[name]}: {problem}."
     yield from _auth_conflicts(settings, start)
     yield from _entrance_conflicts(settings, start)
-    for problems in (price_problems, limit_problems):
+    for problems in (price_problems, limit_problems, telemetry_problems):
         yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in problems(settings))
 
 

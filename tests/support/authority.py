@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ferryman.control.authority import Authority, Place
-from ferryman.control.rows import Capped
+from ferryman.control.authority import Authority
+from ferryman.control.rows import Capped, Place
 from ferryman.control.shared_table import SharedTable
 from ferryman.ledger.files import segment_path
 from ferryman.limits.admission import Admission

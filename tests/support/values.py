@@ -9,6 +9,7 @@ from dataclasses import Field
 from typing import Any
 
 from ferryman.settings import type_of
+from ferryman.settings_telemetry import END_USERS_OFF, END_USERS_ON
 
 SPECIAL = {
     "unix_socket_mode": ("600", "666", "0660", "777"),
@@ -29,6 +30,8 @@ SPECIAL = {
 }
 """Texts for settings that do not take every text."""
 
+LITELLM = [{name: text} for name in (END_USERS_OFF, END_USERS_ON) for text in ("true", "false")]
+
 
 def examples(row: Field[Any]) -> list[tuple[str, object]]:
     """Four texts for `row` with their values; a row of a known kind needs nothing new here."""
@@ -41,6 +44,8 @@ def examples(row: Field[Any]) -> list[tuple[str, object]]:
         low = row.metadata["at_least"] or 0
         return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
     if typing.get_origin(kind) is Mapping:
+        if row.name == "litellm_settings":
+            return [(json.dumps(one), one) for one in LITELLM]
         nested = kind == Mapping[str, Mapping[str, str]]
         inner = "input" if row.name == "prices" else "rpm_limit"
         blocks = [{f"m{step}": {inner: f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]

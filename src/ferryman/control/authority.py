@@ -19,14 +19,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
 from ferryman.clock import Clock
 from ferryman.control.columns import dead_columns, is_unread
-from ferryman.control.rows import Capped, Reached, Row, amounts, name_of, show
+from ferryman.control.rows import Capped, Place, Reached, Row, amounts, name_of, show
 from ferryman.control.shared_table import SharedTable
 from ferryman.control.sharing import holds_in, imbalance, wishes
 from ferryman.limits.heads import lower_granted, zero_gauges
@@ -49,20 +47,6 @@ SETTLE_SECONDS = 0.001
 
 UNKNOWN_SECONDS = 0.9
 """By then every worker has heard of a budget; what begins earlier is counted by the ledger alone."""
-
-
-class Place(NamedTuple):
-    """Where an authority is.
-
-    Attributes:
-        journals: the directory with those of this machine's workers.
-        zone: whose midnights count, an IANA name.
-        machine: the machine's id where machines share a database, else empty.
-    """
-
-    journals: Path
-    zone: str = "UTC"
-    machine: str = ""
 
 
 class Authority:
@@ -195,6 +179,12 @@ class Authority:
         self._table.free_row(name_of(key))
 
     # ── what is spent ──
+
+    @property
+    def capped(self) -> list[tuple[Key, Capped]]:
+        """The budgets that have a cap."""
+        rows = [(key, row.budget) for key, row in self._rows.copy().items()]
+        return [one for one in rows if one[1].cap_nanousd is not None]
 
     def counts(self, scope_id: str, window: str = "", model: str = "") -> bool:
         """Whether there is such a budget."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import structlog
 
 from ferryman.clock import Clock
-from ferryman.control.authority import Authority, Place
+from ferryman.control.authority import Authority
 from ferryman.control.machine import machine_id
+from ferryman.control.rows import Place
 from ferryman.control.shared_table import SharedTable
 from ferryman.errors import FerrymanError, SettingsError, StoreUnavailable
 from ferryman.limits.table import TableUnusable

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import structlog
 
 from ferryman.errors import JournalUnreadable, StoreError, StoreUnavailable
 from ferryman.ledger.files import is_written, segment_numbers
+from ferryman.ledger.segment import Problem, ProblemKind
 from ferryman.ledger.tail import Batch, Checkpoint, Shape, Tail, deletable
 from ferryman.model import Entry
 from ferryman.pricing.anew import priced_anew
@@ -58,6 +60,11 @@ class Bookkeeper:
     """Reads all journals under one directory into the store. Its methods wait: call them on a thread.
 
     Of several control planes that share the directory one does the work; the others stand by.
+
+    Attributes:
+        problems: what was wrong with journals, by kind.
+        lost: records among them that never came, or that cannot be read.
+        database_away: the last pass did not reach the database.
     """
 
     def __init__(
@@ -94,6 +101,10 @@ class Bookkeeper:
         self._tails: dict[str, Tail[Row]] = {}
         self._stored: dict[str, Checkpoint] | None = None
         self._migrated = False
+        self._caught_up_at = clock.monotonic()
+        self.problems: Counter[str] = Counter()
+        self.lost = 0
+        self.database_away = False
 
     def __repr__(self) -> str:
         return f"<Bookkeeper of {self._root}: {len(self._tails)} journals>"
@@ -102,6 +113,13 @@ class Bookkeeper:
     def stands_by(self) -> bool:
         """Whether another control plane does the work, as far as this one has looked."""
         return self._lock < 0
+
+    @property
+    def lag_seconds(self) -> float:
+        """Since when the journals have not been read to their ends and stored; 0 while another does that."""
+        return (
+            0.0 if self.stands_by and not self.database_away else self._clock.monotonic() - self._caught_up_at
+        )
 
     def migrate(self) -> None:
         """Bring the database to this version.
@@ -121,6 +139,17 @@ class Bookkeeper:
             StoreUnavailable: the database is away; call again.
             StoreError, OSError, JournalUnreadable: see the store and `ferryman.ledger.tail`.
         """
+        try:
+            more = self._pass()
+        except StoreUnavailable:
+            self.database_away = True
+            raise
+        self.database_away = False
+        if not more:
+            self._caught_up_at = self._clock.monotonic()
+        return more
+
+    def _pass(self) -> bool:
         self.migrate()
         if not self._is_ours():
             return False
@@ -194,6 +223,7 @@ class Bookkeeper:
     def _store_batch(self, directory: Path, batch: Batch[Row]) -> None:
         for problem in batch.problems:
             log.error("journal damaged", worker=directory.name, problem=str(problem))
+            self._count(problem)
         checkpoint = batch.checkpoint
         before = self._known.get(directory.name)
         moved = before is None or before.segment != checkpoint.segment or checkpoint.finished
@@ -209,6 +239,11 @@ class Bookkeeper:
             self._store.sync()
         for path in unneeded:
             path.unlink(missing_ok=True)
+
+    def _count(self, problem: Problem) -> None:
+        self.problems[problem.kind] += 1
+        if problem.kind in {ProblemKind.MISSING, ProblemKind.UNDECODABLE}:
+            self.lost += problem.size
 
     def _is_settled(self, directory: Path) -> bool:
         """Whether `directory` is not that of a worker which is about to begin."""

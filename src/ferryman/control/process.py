@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from starlette.routing import BaseRoute
@@ -25,6 +26,9 @@ from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
 from ferryman.control.govern import Governor, Machines, authority_of
 from ferryman.control.ledger import Bookkeeper, keep
+from ferryman.control.metrics.counts import Counts
+from ferryman.control.metrics.gauges import Gauges
+from ferryman.control.metrics.page import Metrics
 from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
@@ -59,7 +63,7 @@ async def work(child: Child) -> None:
     """Serve until the supervisor says so or has gone, and the workers have ended.
 
     Raises:
-        SettingsError: `admin_port` cannot be listened on, or the database not be used.
+        SettingsError: a port cannot be listened on, or the database not be used.
     """
     clock = SystemClock()
     feed = FeedServer(clock)
@@ -69,7 +73,7 @@ async def work(child: Child) -> None:
     logging.getLogger("uvicorn").addHandler(LogHandler())
     settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
-    admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
+    ports = _ports(settings)
     prices = Prices(settings, child.handover.rereads)
     store = Store(database(settings))
     bookkeeper, authority = _accounting(settings, store, clock, prices, directory)
@@ -88,17 +92,18 @@ async def work(child: Child) -> None:
     key = settings.master_key
     desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
     reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
-    parts = (reports, owners, desk, Usage(store, spends, clock))
+    metrics = _metrics(settings, store, Gauges(processes, bookkeeper, authority, store.access))
+    parts = (reports, owners, desk, Usage(store, spends, clock), metrics)
     routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
-    guarded, trusting = _servers(documented(routes), desk, settings, clock)
+    servers = _servers(documented(routes), metrics.routes(), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     await _publish(publisher)
     watch = TaskOwner("control.watch")
     watch.spawn(keep_told(prices, feed), "prices")
     watch.spawn(keep_published(publisher), "keys")
-    await guarded.listen([_listen_unix(directory.relayed), *admin])
-    await trusting.listen([_listen_unix(directory.control)])
+    for server, sockets in zip(servers, _listening(directory, ports), strict=True):
+        await server.listen(sockets)
     _tune_collector()
     child.ready()
     await child.stopping.wait()
@@ -106,7 +111,7 @@ async def work(child: Child) -> None:
     stored.set()
     await watch.close()
     await tasks.finish(STORE_SECONDS)
-    await asyncio.gather(guarded.stop(), trusting.stop())
+    await asyncio.gather(*(server.stop() for server in servers))
     for part in parts:
         part.close()
     await publisher.close()
@@ -133,6 +138,13 @@ def _accounting(
     return bookkeeper, authority
 
 
+def _metrics(settings: Settings, store: Store, gauges: Gauges) -> Metrics:
+    """What counts entries from now on, and tells Prometheus."""
+    counts = Counts(tells_end_users=settings.counts_end_users)
+    store.write.on_stored = lambda new: counts.count(new.rows, new.sums)
+    return Metrics(counts, gauges)
+
+
 def _governor(authority: Authority, publisher: Publisher, store: Store, clock: Clock) -> Governor:
     """What lets the authority work, and tells workers of end users and sessions that come up."""
     loop = asyncio.get_running_loop()
@@ -156,11 +168,16 @@ def _tune_collector() -> None:
 
 
 def _servers(
-    routes: Iterable[BaseRoute], desk: Desk, settings: Settings, clock: Clock
-) -> tuple[Server, Server]:
-    """One that asks for keys, and one that trusts whoever reaches it."""
+    routes: Iterable[BaseRoute],
+    open_routes: Iterable[BaseRoute],
+    desk: Desk,
+    settings: Settings,
+    clock: Clock,
+) -> tuple[Server, Server, Server]:
+    """One that asks for keys, one that trusts whoever reaches it, and one with what is open to anybody."""
     app = create_app(routes, clock)
-    return Server(Gate(app, settings.master_key, clock, desk.caller_of)), Server(app)
+    guarded = Gate(app, settings.master_key, clock, desk.caller_of)
+    return Server(guarded), Server(app), Server(create_app(open_routes, clock))
 
 
 async def _migrate(bookkeeper: Bookkeeper) -> None:
@@ -237,18 +254,45 @@ def _listen_unix(path: Path) -> socket.socket:
     return sock
 
 
-def _listen_admin(port: int) -> socket.socket:
+class _Ports(NamedTuple):
+    """Sockets on the ports that are set, each listening already."""
+
+    admin: list[socket.socket]
+    metrics: list[socket.socket]
+
+
+def _ports(settings: Settings) -> _Ports:
+    """Those of `settings`; errors as of `_listen`."""
+    admin = _listen(settings.admin_port, "admin_port")
+    return _Ports(admin, _listen(settings.metrics_port, "metrics_port", settings.host))
+
+
+def _listening(directory: RuntimeDirectory, ports: _Ports) -> tuple[list[socket.socket], ...]:
+    """The sockets of each of `_servers`."""
+    relayed, trusting = _listen_unix(directory.relayed), _listen_unix(directory.control)
+    return [relayed, *ports.admin], [trusting], ports.metrics
+
+
+def _listen(port: int | None, name: str, host: str = "127.0.0.1") -> list[socket.socket]:
+    """A socket on the port of the setting `name`, none if it has no value.
+
+    Raises:
+        SettingsError: it cannot be listened on.
+    """
+    if port is None:
+        return []
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol: asyncio sets TCP_NODELAY only on sockets that name it.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
+        sock.bind((host, port))
         sock.listen()
     except OSError as error:
         sock.close()
         reason = error.strerror or str(error)
-        raise SettingsError([f"admin_port: cannot listen on `127.0.0.1:{port}`: {reason}."]) from error
-    return sock
+        raise SettingsError([f"{name}: cannot listen on `{host}:{port}`: {reason}."]) from error
+    return [sock]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ferryman.control.feed import FeedServer
-from ferryman.process.messages import ProcessState
+from ferryman.process.messages import ProcessState, WorkerState
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -44,6 +44,10 @@ class Processes:
             self.workers_gone.clear()
         else:
             self.workers_gone.set()
+
+    def worker(self, number: int) -> WorkerState | None:
+        """What the worker with this number told last, `None` if it is not connected."""
+        return self._feed.states.get(number)
 
     def rows(self) -> list[dict[str, Any]]:
         """One a process, for JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from ferryman.limits.cells import sum_in
@@ -13,6 +14,20 @@ from ferryman.store.grants import State
 
 BOUNDLESS = 2**61
 """What a machine may spend that shares with nobody: the cap alone holds then."""
+
+
+class Place(NamedTuple):
+    """Where an authority is.
+
+    Attributes:
+        journals: the directory with those of this machine's workers.
+        zone: whose midnights count, an IANA name.
+        machine: the machine's id where machines share a database, else empty.
+    """
+
+    journals: Path
+    zone: str = "UTC"
+    machine: str = ""
 
 
 class Capped(NamedTuple):

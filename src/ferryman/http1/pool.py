@@ -82,6 +82,11 @@ class Pool:
         """Connections open or being opened."""
         return self._open
 
+    @property
+    def idle_count(self) -> int:
+        """Those that wait for a request."""
+        return len(self._idle)
+
     def take(self) -> ClientConnection | None:
         """An idle connection, `None` if there is none."""
         now = self._monotonic()

@@ -96,6 +96,22 @@ class ProcessState(msgspec.Struct, frozen=True):
     restarts: int
 
 
+class PoolState(msgspec.Struct, frozen=True):
+    """The connections of a worker to an upstream.
+
+    Attributes:
+        upstream: scheme, host and port.
+        open: including those that are idle, and those being opened.
+        idle: that wait for a request.
+        opened: since the worker was started.
+    """
+
+    upstream: str
+    open: int
+    idle: int
+    opened: int
+
+
 class WorkerState(msgspec.Struct, frozen=True, tag="state"):
     """A worker as it sees itself.
 
@@ -106,6 +122,9 @@ class WorkerState(msgspec.Struct, frozen=True, tag="state"):
         pool_open: upstream connections, idle ones included.
         held_bytes: of request bodies in memory.
         snapshot_version: of what it works with, 0 for nothing yet.
+        pools: its upstreams.
+        ready: it takes requests.
+        journal_healthy: what it writes down is kept.
     """
 
     number: int
@@ -114,6 +133,9 @@ class WorkerState(msgspec.Struct, frozen=True, tag="state"):
     pool_open: int
     held_bytes: int
     snapshot_version: int
+    pools: tuple[PoolState, ...] = ()
+    ready: bool = True
+    journal_healthy: bool = True
 
 
 class Wanted(msgspec.Struct, frozen=True, tag="wanted"):

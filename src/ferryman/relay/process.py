@@ -10,7 +10,7 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
-from ferryman.process.messages import PRICES, WorkerState
+from ferryman.process.messages import PRICES, PoolState, WorkerState
 from ferryman.relay.ask import Asker
 from ferryman.relay.feed import Feed
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import keyring_part
-from ferryman.relay.line import KEYS_NOT_KNOWN
+from ferryman.relay.line import KEYS_NOT_KNOWN, Line
 from ferryman.relay.listen import Place
 from ferryman.relay.owners import asking
 from ferryman.relay.worker import Worker
@@ -214,7 +214,18 @@ def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:
         pool_open=line.pool.open_count,
         held_bytes=line.held_bytes,
         snapshot_version=feed.snapshot.version if feed.snapshot is not None else 0,
+        pools=tuple(_pools(line)),
+        ready=line.state == "ready",
+        journal_healthy=line.recorder.healthy,
     )
+
+
+def _pools(line: Line) -> Iterator[PoolState]:
+    """Those to upstreams, without that to the control plane."""
+    beside = [] if line.control is None else line.control.pools
+    for pool in line.pools:
+        if pool not in beside:
+            yield PoolState(str(pool.origin), pool.open_count, pool.idle_count, pool.opened_total)
 
 
 def _place(child: Child) -> Place:

@@ -34,6 +34,11 @@ class Recorder:
         self._refuses = refuses
 
     @property
+    def healthy(self) -> bool:
+        """Whether what happens is written down, if it is to be."""
+        return self._journal is None or self._journal.healthy
+
+    @property
     def refusing(self) -> bool:
         """Whether requests are turned away now, because they could not be written down."""
         return self._refuses and self._journal is not None and not self._journal.healthy

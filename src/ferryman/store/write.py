@@ -28,7 +28,7 @@ from ferryman.store.counters import Charged, Journal, charge, charged
 from ferryman.store.engine import Engines, translated
 from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
-from ferryman.store.rollup import MAX_GROUPS, Group, Groups, summed
+from ferryman.store.rollup import MAX_GROUPS, Group, Groups, Sums, summed
 from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
 from ferryman.store.statements import Database, postgres, sqlite
 
@@ -56,11 +56,20 @@ class Checkpoint(NamedTuple):
     updated_at: datetime
 
 
+class New(NamedTuple):
+    """What of a batch was not there before, with its sums."""
+
+    rows: list[Row]
+    sums: Sums
+
+
 class Writer:
     """Writes batches of entries. Safe to call from several threads, of which one at a time gets on.
 
     Attributes:
         machine: whose journals they come from, empty where there is only one.
+        on_stored: is told of what is new, once it is committed, on the thread that stores it. Of a commit of
+            which nobody knows whether it was done, nothing is told.
     """
 
     def __init__(self, engines: Engines, *, most_groups: int = MAX_GROUPS) -> None:
@@ -75,6 +84,7 @@ class Writer:
         self._lock = threading.Lock()
         self._groups = Groups(most_groups)
         self.machine = ""
+        self.on_stored: Callable[[New], None] = lambda _: None
 
     def insert_entries(self, entries: Iterable[Entry], *checkpoints: Checkpoint) -> int:
         """`insert` for entries that are not rows yet."""
@@ -98,28 +108,30 @@ class Writer:
             with self._lock, translated():
                 try:
                     with self._engines.write.begin() as connection:
-                        inserted += self._write(connection, batch, checkpoints, is_last=not following)
+                        new = self._write(connection, batch, checkpoints, is_last=not following)
                 except BaseException:
                     self._groups.forget()
                     raise
+            inserted += len(new.rows)
+            self.on_stored(new)
             if not following:
                 return inserted
             batch = following
 
     def _write(
         self, connection: Connection, batch: list[Row], checkpoints: Sequence[Checkpoint], *, is_last: bool
-    ) -> int:
+    ) -> New:
         entries = [row.entry for row in batch if row.entry is not None]
         journal = Journal(checkpoints[0].worker_id, self.machine) if checkpoints else None
         holds: list[Charged] = []
         if entries:
             batch = batch + taken(connection, entries, holds)
             insert_many(connection, made_by(entries))
-        inserted = self._insert_new(connection, batch, journal, holds)
+        new = self._insert_new(connection, batch, journal, holds)
         for checkpoint in checkpoints if is_last else ():
             values = (*checkpoint[:-1], microseconds(checkpoint.updated_at))
             connection.exec_driver_sql(self._database.checkpoint, values)
-        return inserted
+        return new
 
     def settle(self, results: BatchResults, at: datetime) -> None:
         """Charge a batch to whoever has created it, unless that was done before.
@@ -136,18 +148,20 @@ class Writer:
                 with self._engines.write.begin() as connection:
                     holds: list[Charged] = []
                     made = settled(connection, results, at, holds)
-                    self._insert_new(connection, made, None, holds)
+                    new = self._insert_new(connection, made, None, holds)
             except BaseException:
                 self._groups.forget()
                 raise
+        self.on_stored(new)
 
     def _insert_new(
         self, connection: Connection, batch: list[Row], journal: Journal | None, holds: list[Charged]
-    ) -> int:
-        """Insert what is new, with its sums; how many that were."""
+    ) -> New:
+        """Insert what is new, with its sums."""
         database = self._database
         rows = dict(zip(map(id_of, batch), batch, strict=True))
         new = self._insert(connection, list(rows.values())) if rows else []
+        sums: Sums = {}
         if new:
             sums, tag_sums = summed(new)
             source = _Source(connection, database)
@@ -157,7 +171,7 @@ class Writer:
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
         charge(connection, journal, [*map(charged, new), *holds])
-        return len(new)
+        return New(new, sums)
 
     def _insert(self, connection: Connection, rows: list[Row]) -> list[Row]:
         """Insert; the rows that were not there, each at its place."""

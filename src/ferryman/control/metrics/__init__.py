@@ -1,0 +1,1 @@
+"""What Prometheus is told: counts of the entries as they are stored, and how all that runs fares."""
