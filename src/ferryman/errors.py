@@ -7,6 +7,7 @@
     ├── JournalUnreadable              (of another version; the journal waits)
     ├── StoreError                     the database says what cannot be: damaged, or no such table
     │   └── StoreUnavailable           the database is away, busy or full: worth trying again
+    ├── SinkFailed                     a sink did not take entries; they are sent again
     └── RelayError                     what a client is answered with
         ├── InvalidRequest             400     invalid_request_error   no
         ├── Unauthorized               401     authentication_error    no
@@ -69,6 +70,20 @@ class StoreError(FerrymanError):
 
 class StoreUnavailable(StoreError):
     """The database is away, busy, full or too slow: what was asked was not done, and may be asked again."""
+
+
+class SinkFailed(FerrymanError):
+    """A sink did not take what was sent to it.
+
+    Attributes:
+        refused: it has read these entries and does not want them; the same ones again will not help.
+        after_seconds: how long it wants to be left alone, 0 if it has not said so.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False, after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.refused = refused
+        self.after_seconds = after_seconds
 
 
 class RelayError(FerrymanError):

@@ -33,6 +33,7 @@ from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
+from ferryman.control.sinks import Sinks, sinks_of
 from ferryman.control.spend import Spend
 from ferryman.control.usage_page import Usage
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
@@ -44,6 +45,7 @@ from ferryman.settings_limits import gateway_limits
 from ferryman.settings_store import database, journal_directory
 from ferryman.store.access_look import KEYS
 from ferryman.store.store import Store
+from ferryman.store.write import New
 from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.control")
@@ -83,19 +85,20 @@ async def work(child: Child) -> None:
     publisher = Publisher(store, feed, limits, AuthorityRows(authority, store), lambda: {PRICES: prices.part})
     governor = _governor(authority, publisher, store, clock)
     feed.on_wanted = governor.want
+    metrics, sinks = _telemetry(
+        settings, store, clock, Gauges(processes, bookkeeper, authority, store.access), bookkeeper
+    )
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")
     tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     spends = Spends(authority, store, clock, limits.time_zone)
-    key = settings.master_key
-    desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
-    reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
-    metrics = _metrics(settings, store, Gauges(processes, bookkeeper, authority, store.access))
-    parts = (reports, owners, desk, Usage(store, spends, clock), metrics)
-    routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
-    servers = _servers(documented(routes), metrics.routes(), desk, settings, clock)
+    desk = _desk(store, publisher, spends, settings, clock)
+    reports = Spend(store.read, lambda: prices.catalog, store.access)
+    parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock), metrics)
+    routes = documented([*processes.routes(), *(route for part in parts for route in part.routes())])
+    servers = _servers(routes, metrics.routes(), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     await _publish(publisher)
@@ -111,6 +114,7 @@ async def work(child: Child) -> None:
     stored.set()
     await watch.close()
     await tasks.finish(STORE_SECONDS)
+    await asyncio.to_thread(sinks.close)
     await asyncio.gather(*(server.stop() for server in servers))
     for part in parts:
         part.close()
@@ -138,11 +142,31 @@ def _accounting(
     return bookkeeper, authority
 
 
-def _metrics(settings: Settings, store: Store, gauges: Gauges) -> Metrics:
-    """What counts entries from now on, and tells Prometheus."""
+def _desk(store: Store, publisher: Publisher, spends: Spends, settings: Settings, clock: Clock) -> Desk:
+    """What serves keys; without a master key nobody is asked for one."""
+    key = settings.master_key
+    return Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
+
+
+def _telemetry(
+    settings: Settings, store: Store, clock: Clock, gauges: Gauges, bookkeeper: Bookkeeper
+) -> tuple[Metrics, Sinks]:
+    """What hears of each entry that is stored: Prometheus, and sinks.
+
+    Raises:
+        SettingsError: a sink cannot be used.
+    """
     counts = Counts(tells_end_users=settings.counts_end_users)
-    store.write.on_stored = lambda new: counts.count(new.rows, new.sums)
-    return Metrics(counts, gauges)
+    sinks = Sinks(sinks_of(settings, clock), store, clock, lambda: bookkeeper.stands_by)
+    gauges.runners = sinks.runners
+
+    def stored(new: New) -> None:  # on a thread
+        counts.count(new.rows, new.sums)
+        sinks.wake()
+
+    store.write.on_stored = stored
+    sinks.start()
+    return Metrics(counts, gauges), sinks
 
 
 def _governor(authority: Authority, publisher: Publisher, store: Store, clock: Clock) -> Governor:

@@ -26,6 +26,7 @@ from ferryman.store import schema
 from ferryman.store.batches import settled, taken
 from ferryman.store.counters import Charged, Journal, charge, charged
 from ferryman.store.engine import Engines, translated
+from ferryman.store.outbox import note
 from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, Sums, summed
@@ -68,6 +69,7 @@ class Writer:
 
     Attributes:
         machine: whose journals they come from, empty where there is only one.
+        noting: what is inserted is noted for sinks; the clock's time in UTC, `None` where there are none.
         on_stored: is told of what is new, once it is committed, on the thread that stores it. Of a commit of
             which nobody knows whether it was done, nothing is told.
     """
@@ -84,6 +86,7 @@ class Writer:
         self._lock = threading.Lock()
         self._groups = Groups(most_groups)
         self.machine = ""
+        self.noting: Callable[[], datetime] | None = None
         self.on_stored: Callable[[New], None] = lambda _: None
 
     def insert_entries(self, entries: Iterable[Entry], *checkpoints: Checkpoint) -> int:
@@ -170,6 +173,8 @@ class Writer:
                 tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
+            if self.noting is not None:
+                note(connection, self.machine, new, self.noting())
         charge(connection, journal, [*map(charged, new), *holds])
         return New(new, sums)
 

@@ -138,6 +138,18 @@ LOST = Metric(
     "Records of journals that never came or cannot be read: 0.",
 )
 STORED = Metric("ferryman_entries_stored_total", "counter", "Entries that were put into the database.")
+SINK_DELIVERED = Metric(
+    "ferryman_sink_delivered_total", "counter", "Entries that a sink has taken.", ("sink",)
+)
+SINK_FAILURES = Metric(
+    "ferryman_sink_failures_total", "counter", "Attempts that a sink did not take.", ("sink",)
+)
+SINK_DROPPED = Metric(
+    "ferryman_sink_dropped_total", "counter", "Entries that a sink refused again and again.", ("sink",)
+)
+SINK_BEHIND = Metric(
+    "ferryman_sink_behind_seconds", "gauge", "How long the oldest entry waits for a sink.", ("sink",)
+)
 DATABASE_UP = Metric("ferryman_database_up", "gauge", "1 if the database took what came last, else 0.")
 MEMORY = Metric(
     "ferryman_process_resident_memory_bytes", "gauge", "Resident memory of a process.", ("process",)
@@ -157,6 +169,7 @@ METRICS = (
     *(BUDGET_LIMIT, BUDGET_LEFT, BUDGET_RESETS),
     *(WORKER_READY, LIVE, HELD, CONNECTIONS, OPENED),
     *(JOURNAL_HEALTHY, JOURNAL_LAG, JOURNAL_PROBLEMS, LOST, STORED, DATABASE_UP),
+    *(SINK_DELIVERED, SINK_FAILURES, SINK_DROPPED, SINK_BEHIND),
     *(MEMORY, RESTARTS, BUILD),
 )
 """All of them, in the order of the page."""

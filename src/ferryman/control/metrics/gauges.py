@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ferryman import __version__
 from ferryman.control.authority import Authority
 from ferryman.control.ledger import Bookkeeper
 from ferryman.control.processes import Processes
 from ferryman.control.rows import Capped
+from ferryman.control.sinks import Runner
 from ferryman.errors import StoreUnavailable
 from ferryman.process.messages import WorkerState
 from ferryman.store.access import Access
@@ -26,11 +27,16 @@ _NANO = 1_000_000_000
 
 
 class Gauges:
-    """Reads them from whoever knows."""
+    """Reads them from whoever knows.
+
+    Attributes:
+        runners: of the sinks.
+    """
 
     def __init__(
         self, processes: Processes, bookkeeper: Bookkeeper, authority: Authority, access: Access
     ) -> None:
+        self.runners: Sequence[Runner] = ()
         self._processes = processes
         self._bookkeeper = bookkeeper
         self._authority = authority
@@ -45,6 +51,7 @@ class Gauges:
         self._put_processes(page)
         self._put_journals(page)
         try:
+            self._put_sinks(page)
             self._put_budgets(page)
             self._put_names(page, keys)
         except StoreUnavailable:
@@ -69,6 +76,14 @@ class Gauges:
         page.add(metrics.DATABASE_UP, int(not keeper.database_away))
         for kind, number in keeper.problems.copy().items():
             page.add(metrics.JOURNAL_PROBLEMS, number, kind)
+
+    def _put_sinks(self, page: Page) -> None:
+        for runner in self.runners:
+            name = runner.sink.name
+            page.add(metrics.SINK_DELIVERED, runner.delivered, name)
+            page.add(metrics.SINK_FAILURES, runner.failures, name)
+            page.add(metrics.SINK_DROPPED, runner.dropped, name)
+            page.add(metrics.SINK_BEHIND, round(runner.behind_seconds(), 3), name)
 
     def _put_budgets(self, page: Page) -> None:
         for (scope, window, model), budget in _told(self._authority.capped):
