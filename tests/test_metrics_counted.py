@@ -63,11 +63,15 @@ def test_token_classes_exclude_each_other() -> None:
     assert value(found, "ferryman_server_tool_uses_total", tool="web_search") == 2
 
 
-def test_each_bucket_has_what_is_up_to_its_bound() -> None:
-    found = page_of([entry(n, duration_seconds=length) for n, length in enumerate((0.01, 0.05, 0.06, 601.0))])
+@pytest.mark.parametrize("times", [1, counting.FEW])
+def test_each_bucket_has_what_is_up_to_its_bound(times: int) -> None:
+    lengths = (0.01, 0.05, 0.06, 601.0) * times
+    found = page_of([entry(number, duration_seconds=length) for number, length in enumerate(lengths)])
     bucket = "ferryman_request_duration_seconds_bucket"
-    assert [value(found, bucket, le=bound) for bound in ("0.05", "0.1", "600", "+Inf")] == [2, 3, 3, 4]
-    assert value(found, "ferryman_request_duration_seconds_sum") == pytest.approx(601.12)
+    assert [value(found, bucket, le=bound) for bound in ("0.05", "0.1", "600", "+Inf")] == [
+        number * times for number in (2, 3, 3, 4)
+    ]
+    assert value(found, "ferryman_request_duration_seconds_sum") == pytest.approx(601.12 * times)
 
 
 def test_batches_of_entries_add_up() -> None:

@@ -101,7 +101,8 @@ def telemetry_problems(settings: TelemetrySettings) -> Iterator[tuple[set[str], 
         if not all(part.isidentifier() for part in word.split(".")) or "." not in word:
             yield {"callbacks"}, f"{shown(word)} names no function; wanted `module.function`"
     try:
-        otlp_headers(settings)
+        if settings.otlp_logs_url is not None:  # else OpenTelemetry's variable is about something else
+            otlp_headers(settings)
     except ValueError:
         yield {"otlp_logs_headers"}, "that is no list such as `name=value,other=value`"
 

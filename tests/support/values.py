@@ -27,7 +27,7 @@ SPECIAL = {
     **dict.fromkeys(("budget_duration", "end_user_budget_duration"), ("1d", "30s", "12h", "1mo")),
     "time_zone": ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Etc/GMT+1"),
     "callbacks": ("a.b", "a.b,c.d.e", "a.c", "b.c"),
-    "otlp_logs_headers": ("a=1", "a=1,b=%20", "b=2", "c=3"),
+    "otlp_logs_headers": ("a=1", "a=1,b=%20", "b=2", "c=3", "d=4"),  # it has one name more
     **dict.fromkeys(
         ("webhook_url", "otlp_logs_url"), tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4))
     ),
