@@ -23,7 +23,7 @@ from tests.support.receiver import Receiver
 from tests.test_cli import Process
 
 CALLBACKS = """
-import asyncio, json, pathlib
+import asyncio, json, pathlib, threading
 
 FILE = pathlib.Path(__file__).with_name("called.jsonl")
 
@@ -34,6 +34,9 @@ def told(entries):
 async def told_later(entries):
     await asyncio.sleep(0)
     told(entries)
+
+def hang(entries):
+    threading.Event().wait()
 
 word = "no function"
 """
@@ -141,6 +144,18 @@ def test_dead_sink_holds_up_no_other_and_gets_all_when_it_is_back(tmp_path: Path
     first, second = webhook.requests[:2]
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+def test_sink_that_hangs_holds_up_neither_others_nor_the_end(tmp_path: Path, stack: ExitStack) -> None:
+    (tmp_path / "ours.py").write_text(CALLBACKS, "utf-8")
+    file = tmp_path / "entries.jsonl"
+    words = ("--log-file", str(file), "--callbacks", "ours.hang,ours.told")
+    family = served(tmp_path, stack, *words, env={"PYTHONPATH": str(tmp_path)})
+    asked = [ask(family) for _ in range(5)]
+    until(lambda: ids(lines(file)) == ids(lines(tmp_path / "called.jsonl")) == asked, "delivered")
+    code, _, err = family.end(signal.SIGTERM)
+    assert code == 0
+    assert "has not ended" not in err
 
 
 def test_killed_control_plane_loses_no_entry_for_any_sink(tmp_path: Path, stack: ExitStack) -> None:
