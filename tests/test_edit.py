@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 
 from ferryman.errors import InvalidRequest
 from ferryman.model import ABSENT, Call
-from ferryman.wire.edit import MAX_MEMBERS, without_member
+from ferryman.wire.edit import MAX_MEMBERS, members, removal
 from ferryman.wire.request import MAX_METADATA_BYTES, read_call
+from ferryman.wire.splice import spliced
 
 OURS = "litellm_metadata"
 SPACES = st.text(" \t\r\n", max_size=3)
 NUMBERS = st.sampled_from(["1.0", "3e5", "-0", "12345678901234567890", "1E-7", "0"])
+
+
+def without_member(body: bytes | bytearray, name: str) -> bytes | bytearray:
+    cut = removal(body, members(body), name, name)
+    return body if cut is None else spliced(body, [cut])
 
 
 def spelled(text: str, escape_at: frozenset[int]) -> str:

@@ -15,8 +15,8 @@ from ferryman.errors import RelayError
 from ferryman.http1.client import Body, ClientConnection
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.message import Request, ResponseHead
-from ferryman.model import NO_CALL, Call, Cost, Ended
-from ferryman.relay import forward, read
+from ferryman.model import ABSENT, NO_CALL, Call, Cost, Ended
+from ferryman.relay import read
 from ferryman.relay.answer import meter_of, shows
 from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import Caller, authenticate
@@ -25,14 +25,16 @@ from ferryman.relay.charge import charge
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
 from ferryman.relay.line import Line
+from ferryman.relay.manners import PLAIN, splices_for
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
 from ferryman.relay.ownership import Claim
-from ferryman.relay.prepare import edited, prepare
+from ferryman.relay.prepare import prepare
 from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
+from ferryman.wire.splice import Splice, spliced
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -47,10 +49,9 @@ class Exchange(Flow):
     """
 
     __slots__ = (
-        "answered_at", "attempts", "attribution", "batch", "body", "body_bytes", "body_limit", "call",
-        "caller", "claim", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
-        "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes",
-        "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
+        "answered_at", "attribution", "batch", "body", "body_bytes", "body_limit", "caller", "claim", "cost",
+        "head", "held_answer", "held_bytes", "hold", "mutations", "opening", "overhead_seconds",
+        "ready_at", "refusal", "response_bytes", "settled", "started", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -178,12 +179,14 @@ class Exchange(Flow):
     # ── 4. prepare ──
 
     def _prepare(self, text: Body) -> bool:
-        if ours := edited(text, self.call):
+        edits: list[Splice] = []
+        if self.call.litellm_metadata is not ABSENT:
+            edits = splices_for(text, self.call, self.route, PLAIN, None)
             self._let_go()
-            self._hold(ours)
+            self._hold(spliced(text, edits))
         body = None if self.streaming else self.body
         self.head, self.mutations = prepare(
-            self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
+            self.request, self.route, body, self.line.face, peer=self.client.peer, edits=edits
         )
         self.line.recorder.opened(self)
         return not self.settled
@@ -203,6 +206,10 @@ class Exchange(Flow):
             self.line.pool.open(self)
         except RelayError as error:
             self.fail(error)
+
+    def _ask_again(self) -> None:
+        self.line.recorder.opened_again(self)
+        self._connect()
 
     def on_connected(self, connection: ClientConnection) -> None:
         """The new connection is there; the time it took is not ours."""
@@ -292,44 +299,6 @@ class Exchange(Flow):
         kept = head.fields.kept if gate is None else gate.told(self, head.fields.kept)
         fields = relayed_fields(kept, self.id, self.call.model, self.mutations, self.cost)
         self.client.start_response(head.status, fields, head.length)
-
-    # ── what can come between ──
-
-    def on_client_gone(self) -> None:
-        """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
-        line = self.line
-        self.client_gone = True
-        if self.upstream is not None and forward.worth_finishing(
-            self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
-        ):
-            line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
-            if self.client_blocked:
-                self.on_client_ready()
-            return
-        self._drop_upstream()
-        # The official clients leave when they read an error event.
-        self.settle(Ended.UPSTREAM_ERROR if self.meter.failed else Ended.CLIENT_GONE)
-
-    def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
-        """Ask once more where that cannot bill twice, else tell the client."""
-        self.upstream, self.deadline = None, math.inf
-        waited_seconds = self.line.clock.monotonic() - self.sent_at
-        if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
-            self.line.recorder.opened_again(self)
-            self._connect()
-        else:
-            self.fail(forward.lost(self.line.pool.origin, error, answered=answered))
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        limits = self.line.limits
-        if self.client_blocked:
-            self.error = f"the client read nothing for {limits.client_stall_seconds:g} s"
-            self._drop_upstream()
-            self.settle(Ended.TIMEOUT)
-            self.client.abort()
-            return
-        self.fail(forward.silent(self.line.pool.origin, limits, answered=self.response_head is not None))
 
     # ── answers of our own ──
 

@@ -24,6 +24,7 @@ from ferryman.tasks import TaskOwner
 if TYPE_CHECKING:
     from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
+    from ferryman.relay.flow import Flow
     from ferryman.relay.gate import Gate
     from ferryman.relay.ownership import Ownership
 
@@ -89,7 +90,7 @@ class Line:
         self.unpriced = Unpriced()
         self.ids = Ids()
         self.live: set[Exchange] = set()
-        self.drains: dict[Exchange, float] = {}
+        self.drains: dict[Flow, float] = {}
         self.held_bytes = 0
         self.tasks = TaskOwner("line")
         self.draining = False
@@ -180,7 +181,7 @@ class Line:
 
     def sweep(self, now: float) -> None:
         """End the exchanges whose time is up."""
-        late = [e for e in self.live if e.deadline <= now]
+        late: list[Flow] = [e for e in self.live if e.deadline <= now]
         late += [e for e, until in self.drains.items() if until <= now < e.deadline]
         for exchange in late:
             try:

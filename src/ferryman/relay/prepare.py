@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -10,10 +10,8 @@ from ferryman.http1.client import Body
 from ferryman.http1.fields import pattern_of, without
 from ferryman.http1.message import Fields, Request
 from ferryman.http1.request import DROPPED
-from ferryman.model import ABSENT, Call
 from ferryman.relay.shapes import Prepared
 from ferryman.relay.values import Route
-from ferryman.wire.edit import without_member
 from ferryman.wire.names import (
     CHARGES,
     CLIENT_ADDRESS,
@@ -23,6 +21,7 @@ from ferryman.wire.names import (
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
+from ferryman.wire.splice import Splice, named
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
@@ -71,15 +70,6 @@ def dropped(api_key: str | None) -> AbstractSet[bytes]:
     return names | UPSTREAM_CREDENTIALS if api_key else names
 
 
-def edited(body: Body, call: Call) -> Body | None:
-    """`body`, of which `call` was read, without the field that is ours; `None` if it has none.
-
-    Raises:
-        InvalidRequest: it has more top-level fields than can be looked at.
-    """
-    return None if call.litellm_metadata is ABSENT else without_member(body, "litellm_metadata")
-
-
 def prepare(
     request: Request,
     route: Route,
@@ -87,7 +77,7 @@ def prepare(
     face: UpstreamFace,
     *,
     peer: str = "",
-    is_edited: bool = False,
+    edits: Sequence[Splice] = (),
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
 
@@ -97,21 +87,21 @@ def prepare(
         body: all of it, `None` if it goes on as it comes.
         face: what the upstream wants.
         peer: the other end of the client's connection.
-        is_edited: the body is what `edited` made of it, and has no content coding any more.
+        edits: those that were made to the body, which has no content coding any more if there are any.
 
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
     body_bytes = request.length if body is None else len(body)
     memo, target = request.fields.memo, route.target
-    if isinstance(memo, Prepared) and memo.target == target:
+    if isinstance(memo, Prepared) and memo.face is face and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
         head, mutations = _unframed_head(request, route, face, peer)
-        request.fields.memo = Prepared(target, head, mutations)
-    if is_edited:
+        request.fields.memo = Prepared(target, face, head, mutations)
+    if edits:
         head = without(head, _CODING)
-        mutations = "litellm_metadata" if mutations == "none" else f"{mutations}, litellm_metadata"
+        mutations = ", ".join(([] if mutations == "none" else [mutations]) + named(edits))
     if body_bytes is None:
         return head + b"\r\ntransfer-encoding: chunked\r\n\r\n", mutations
     if body_bytes or request.chunked or request.length is not None:
