@@ -22,6 +22,7 @@ from ferryman.relay.attribute import attribute
 from ferryman.relay.authenticate import Caller, authenticate
 from ferryman.relay.batch import BatchCall, batch_call
 from ferryman.relay.charge import charge
+from ferryman.relay.chat import TRANSLATED, Chat, read_chat
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
 from ferryman.relay.line import Line
@@ -33,6 +34,7 @@ from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, error_event, own_answer, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
+from ferryman.translate.chat_request import ChatCall
 from ferryman.wire.names import CODING
 from ferryman.wire.splice import Splice, spliced
 
@@ -49,9 +51,10 @@ class Exchange(Flow):
     """
 
     __slots__ = (
-        "answered_at", "attribution", "batch", "body", "body_bytes", "body_limit", "caller", "claim", "cost",
-        "head", "held_answer", "held_bytes", "hold", "mutations", "opening", "overhead_seconds",
-        "ready_at", "refusal", "response_bytes", "settled", "started", "started_at", "status",
+        "answered_at", "attribution", "batch", "body", "body_bytes", "body_limit", "caller", "chat", "claim",
+        "cost", "edits", "head", "held_answer", "held_bytes", "hold", "mutations", "opening",
+        "overhead_seconds", "ready_at", "refusal", "response_bytes", "settled", "started", "started_at",
+        "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -72,6 +75,8 @@ class Exchange(Flow):
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
+        self.edits: list[Splice] = []
+        self.chat: Chat | None = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
         self.meter: Meter = NO_METER
@@ -149,11 +154,25 @@ class Exchange(Flow):
                 self.upstream.end_request()
         elif not self.route.reads_call:
             self._on_call(NO_CALL, self.body)
+        elif self.route.chat:
+            read_chat(self)
         elif (coding := self.request.fields.found.get(CODING)) is None:
             self._on_call(read.call_in(self.body), self.body)
         else:
             reading = read.call_aside(self.body, coding, self.line.limits, self._on_call)
             self.line.tasks.spawn(reading, "decode")
+
+    def on_chat(self, made: ChatCall | RelayError) -> None:
+        """Go on with a chat completion as the Messages request that it was made into."""
+        if self.settled:  # the client has left meanwhile
+            return
+        if isinstance(made, RelayError):
+            self.fail(made)
+            return
+        self.chat, self.edits = Chat(tells_usage=made.tells_usage), [TRANSLATED]
+        self._let_go()
+        self._hold(made.body)
+        self._on_call(read.call_in(made.body), made.body)
 
     def _on_call(self, call: Call | RelayError, text: Body) -> None:
         if isinstance(call, RelayError):
@@ -179,14 +198,13 @@ class Exchange(Flow):
     # ── 4. prepare ──
 
     def _prepare(self, text: Body) -> bool:
-        edits: list[Splice] = []
-        if self.call.litellm_metadata is not ABSENT:
-            edits = splices_for(text, self.call, self.route, PLAIN, None)
+        if self.edits or self.call.litellm_metadata is not ABSENT:
+            self.edits = splices_for(text, self.call, self.route, PLAIN, None, self.edits)
             self._let_go()
-            self._hold(spliced(text, edits))
+            self._hold(spliced(text, self.edits))
         body = None if self.streaming else self.body
         self.head, self.mutations = prepare(
-            self.request, self.route, body, self.line.face, peer=self.client.peer, edits=edits
+            self.request, self.route, body, self.line.face, peer=self.client.peer, edits=self.edits
         )
         self.line.recorder.opened(self)
         return not self.settled
@@ -282,7 +300,7 @@ class Exchange(Flow):
             self.settle(Ended.DONE)
         if not self.answered and self.response_head is not None:
             self._begin_answer(self.response_head)
-        self.client.write(data, end=end)
+        self.client.write(data if self.chat is None else self.chat.passed(data, end=end), end=end)
 
     def _start_answer(self, head: ResponseHead, now: float) -> None:
         self.answered_at, self.response_head, self.status = now, head, head.status
@@ -324,15 +342,19 @@ class Exchange(Flow):
         self.error = error.message
         if self.answered:
             self.settle(ended)
-            event = error_event(error, self.id) if self.meter.at_boundary else b""
-            self.client.break_off(event, whole=self.meter.over)
+            self.client.break_off(self._last_event(error), whole=self.meter.over)
             return
         self.answered = True
         self.status = error.status
-        fields, body = error_answer(error, self.id)
+        fields, body = error_answer(error, self.id, chat=self.route.chat)
         self.response_bytes = len(body)
         self.settle(ended)
         self._answer(error.status, fields, body)
+
+    def _last_event(self, error: RelayError) -> bytes:
+        if self.chat is not None:
+            return self.chat.broken(error)
+        return error_event(error, self.id) if self.meter.at_boundary else b""
 
     def on_request_error(self, error: RelayError) -> None:
         """The rest of the request cannot be read, or we have failed at it."""

@@ -38,6 +38,9 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 MAX_SHOWN_BYTES = 200
 """Of a path."""
 
+CHAT = b"/v1/chat/completions"
+"""OpenAI's format; what its clients put into the query is not for Anthropic."""
+
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
 _RESULTS = re.compile(rb"/v1/messages/batches/([^/]+)/results/?")
@@ -99,6 +102,8 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
+    if plain == CHAT and method == b"POST" and path.startswith(b"/v1/"):
+        return _CHAT._replace(path=shown(path))
     resource = resource_of(method, upstream_path)
     route = Route(shown(path), upstream_path + query, kind=_kind(plain, method, resource), resource=resource)
     if method == b"POST":
@@ -154,6 +159,17 @@ def shown(path: bytes) -> str:
         path = path[absolute.end() :]
     return without_keys(path[:MAX_SHOWN_BYTES].decode("ascii", "backslashreplace"))
 
+
+_CHAT = Route(
+    "",
+    b"/v1/messages",
+    reads_call=True,
+    whole=True,
+    metered=True,
+    codings=_IDENTITY,
+    kind="messages",
+    chat=True,
+)
 
 _KNOWN = {
     path: relayed(path, b"", b"POST")

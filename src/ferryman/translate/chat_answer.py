@@ -12,7 +12,7 @@ from ferryman.model import Usage
 from ferryman.translate.terms import Block, encode
 from ferryman.wire.usage import UNREADABLE, answer_of, readable
 
-_REASONS = {
+REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "pause_turn": "stop",
@@ -21,6 +21,7 @@ _REASONS = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+"""What OpenAI calls each of Anthropic's reasons for the end of an answer."""
 
 REFUSED = "Claude declined to answer."
 """What a client is shown of a refusal that says nothing itself."""
@@ -89,7 +90,7 @@ def chat_completion(body: bytes | bytearray, created_at: int) -> bytes | None:
 
 def finish_reason(stop_reason: str | None) -> str:
     """OpenAI's word for Anthropic's; one that is not known is a plain end."""
-    return _REASONS.get(stop_reason or "", "stop")
+    return REASONS.get(stop_reason or "", "stop")
 
 
 def refusal_of(stop_reason: str | None, details: object) -> str | None:

@@ -23,12 +23,14 @@ _DROPPED = {
 """What has no counterpart and no weight: names of speakers, and what we have said ourselves. Thinking cannot
 be handed back in this format: Anthropic takes it only with its signature."""
 
-_TAKEN = {
+TAKEN = {
     "system": frozenset({"role", "content"}),
     "user": frozenset({"role", "content"}),
     "assistant": frozenset({"role", "content", "refusal", "tool_calls"}),
     "tool": frozenset({"role", "content", "tool_call_id", "cache_control"}),
 }
+"""Roles, `developer` apart, and what is read of a message with each."""
+
 _TEXT = frozenset({"text"})
 _SAID = frozenset({"text", "refusal"})
 _SHOWN = frozenset({"text", "image_url", "file"})
@@ -72,10 +74,10 @@ def _take(found: Conversation, message: object, place: str) -> None:
         raise refused(place, "has to be an object with a `role`.")
     role = message.get("role")
     kind = "system" if role == "developer" else role
-    if kind not in _TAKEN or not isinstance(kind, str):
+    if kind not in TAKEN or not isinstance(kind, str):
         hint = "; use `tool`" if role == "function" else ""
         raise refused(f"{place}.role", f"is {shown(role)}, which Claude does not take{hint}.")
-    for name in message.keys() - _TAKEN[kind] - _DROPPED[kind]:
+    for name in message.keys() - TAKEN[kind] - _DROPPED[kind]:
         if message[name] is not None:
             raise refused(f"{place}.{name}", "has no counterpart in Anthropic's API; leave it out.")
     content = f"{place}.content"

@@ -61,7 +61,7 @@ def _block(part: object, place: str, kinds: frozenset[str]) -> Block:
     for name in part.keys() - _ASIDE - {"type", kind}:
         if part[name] is not None:
             raise refused(f"{place}.{name}", "has no counterpart; leave it out.")
-    block = _MAKERS[kind](value, f"{place}.{kind}")
+    block = MAKERS[kind](value, f"{place}.{kind}")
     if (cache := _cache_control(part)) is not None:
         block["cache_control"] = cache
     return block
@@ -137,4 +137,5 @@ def _data_url(url: str, place: str) -> tuple[str, str]:
     return media_type, data
 
 
-_MAKERS = {"text": _text, "refusal": _text, "image_url": _image, "file": _file}
+MAKERS = {"text": _text, "refusal": _text, "image_url": _image, "file": _file}
+"""What makes a block of a part, by its type."""
