@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ferryman.errors import InvalidRequest
 from ferryman.translate.tools import FIELDS, tool_edits
-from ferryman.wire.edit import members
+from ferryman.wire.edit import members, removals
 from ferryman.wire.splice import spliced
 
 SCHEMA = '{"type" :"object","properties":{"x":{"type":"number","minimum":1.0}}}'
@@ -24,13 +24,9 @@ SERVER = '{"type":"web_search_20250305","name":"web_search","max_uses":1.0e0}'
 def edited(body: str, family: str = "anthropic") -> str:
     """`body` as an upstream of this family gets it."""
     data = body.encode()
-    splices, cut = tool_edits(data, members(data), family)
-    told = spliced(data, splices).decode()
-    if cut is None:
-        return told
-    fields = json.loads(told)
-    del fields[cut.name]
-    return json.dumps(fields)
+    found = members(data)
+    edits = tool_edits(data, found, family)
+    return spliced(data, edits.splices + removals(data, found, edits.cuts)).decode()
 
 
 def fields(body: str, family: str = "anthropic") -> Any:
@@ -41,7 +37,7 @@ def test_tools_in_anthropics_shape_pass_byte_for_byte() -> None:
     choice = '{ "type" : "any","disable_parallel_tool_use":true }'
     body = f'{{"tools" : [ {ANTHROPIC},{SERVER} , {CACHED}],\n "tool_choice":{choice},"top_k":1.0}}'
     data = body.encode()
-    assert tool_edits(data, members(data), "anthropic") == ([], None)
+    assert tool_edits(data, members(data), "anthropic") == ([], {})
 
 
 def test_a_function_becomes_a_tool_with_its_schema_as_it_was_spelled() -> None:

@@ -11,7 +11,8 @@ from ferryman.errors import InvalidRequest
 from ferryman.http1.client import Body
 from ferryman.model import ABSENT, Call
 from ferryman.relay.values import Route
-from ferryman.wire.edit import Member, addition, members, only, removal
+from ferryman.translate.tools import tool_edits
+from ferryman.wire.edit import Member, addition, members, only, removals
 from ferryman.wire.splice import Splice
 from ferryman.wire.usage import UNREADABLE
 
@@ -70,16 +71,23 @@ def splices_for(
     """
     splices = list(made)
     names_user = identity is not None and manners.names_users and route.kind == "messages"
-    ours = call.litellm_metadata is not ABSENT
-    if not (ours or names_user):
+    converts = manners.tools == "convert" and route.reads_call
+    cuts: dict[str, str] = {} if call.litellm_metadata is ABSENT else {OURS: OURS}
+    if not (cuts or names_user or converts):
         return splices
     try:
         found = members(body)
-        if ours and (cut := removal(body, found, OURS, OURS)) is not None:
-            splices.append(cut)
+        if converts:
+            tools = tool_edits(body, found, manners.family)
+            splices += tools.splices
+            cuts |= tools.cuts
+        gone = removals(body, found, cuts)
+        splices += gone
         if names_user and identity is not None:
-            splices += _of_identity(body, found, manners, identity, others=len(found) - ours)
+            splices += _of_identity(body, found, manners, identity, others=len(found) - len(gone))
     except UNREADABLE:
+        if not names_user:  # the upstream's answer to it is the one that clients know
+            return splices
         raise InvalidRequest(
             "The request body cannot be read as a JSON object, and this upstream is told in it who calls."
         ) from None

@@ -8,6 +8,7 @@ chat_completion_tool_choice_option_param.py; anthropic 2.12.0, types/tool_param.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -68,12 +69,12 @@ class ToolEdits(NamedTuple):
     """What has to change in a body.
 
     Attributes:
-        splices: in order.
-        cut: a member that goes, `None` if none does.
+        splices: of tools and the choice among them.
+        cuts: members that go, and what names the change: for `ferryman.wire.edit.removals`.
     """
 
     splices: list[Splice]
-    cut: Member | None = None
+    cuts: Mapping[str, str] = {}
 
 
 _decode_shape = msgspec.json.Decoder(_Shape).decode
@@ -106,27 +107,25 @@ def tool_edits(body: bytes | bytearray, found: list[Member], family: str) -> Too
             if tool is not None:
                 splices.append(Splice(start, end, tool, TOOLS))
     if family == "anthropic":
-        chosen, cut = _choice_edits(body, named)
+        chosen = _choice_edits(body, named)
     else:
-        chosen, cut = _choice_edits_back(body, named), None
-    return ToolEdits(sorted(splices + chosen), cut)
+        chosen = ToolEdits(_choice_edits_back(body, named))
+    return ToolEdits(splices + chosen.splices, chosen.cuts)
 
 
-def _choice_edits(body: bytes | bytearray, named: dict[str, Member]) -> tuple[list[Splice], Member | None]:
-    """The edits of `tool_choice`, and `parallel_tool_calls` if it goes."""
+def _choice_edits(body: bytes | bytearray, named: dict[str, Member]) -> ToolEdits:
+    """The edits of `tool_choice`, and of `parallel_tool_calls`, which becomes part of it."""
     at, parallel_at = named.get(CHOICE), named.get(PARALLEL)
-    choice = None if at is None else value_of(body[at.value_start : at.end], CHOICE)
-    parallel = (
-        None if parallel_at is None else value_of(body[parallel_at.value_start : parallel_at.end], PARALLEL)
-    )
+    choice, parallel = _value(body, at), _value(body, parallel_at)
     wanted = anthropic_choice(choice, parallel)
+    cuts = {} if parallel_at is None else {PARALLEL: TOOLS}
     if at is not None:
         changed = [] if wanted == choice else [Splice(at.value_start, at.end, encode(wanted), TOOLS)]
-        return changed, parallel_at
+        return ToolEdits(changed, cuts)
     if parallel_at is None or wanted is None:
-        return [], parallel_at
+        return ToolEdits([], cuts)
     member = b'"%b":%b' % (CHOICE.encode(), encode(wanted))
-    return [Splice(parallel_at.start, parallel_at.end, member, TOOLS)], None
+    return ToolEdits([Splice(parallel_at.start, parallel_at.end, member, TOOLS)])
 
 
 def _value(body: bytes | bytearray, at: Member | None) -> object:

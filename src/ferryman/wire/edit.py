@@ -7,6 +7,7 @@ the speed of C, however they are nested. Only keys, colons and commas are left t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -112,30 +113,35 @@ def only(found: list[Member], name: str) -> Member | None:
     return named[0] if named else None
 
 
-def removal(body: bytes | bytearray, found: list[Member], name: str, what: str) -> Splice | None:
-    """Cuts the member `name` out of `body`, which is an object, in one slice; `None` if it has none.
+def removals(body: bytes | bytearray, found: list[Member], names: Mapping[str, str]) -> list[Splice]:
+    """Cuts members out of `body`, which is an object, in one slice each; none overlaps another.
 
-    With the member goes the comma before it, or the one behind it if it is the first, and the white
+    With a member goes the comma before it, or the one behind it if none before it stays, and the white
     space between that comma and the member.
 
     Args:
         body: the object.
         found: its `members`.
-        name: of the one to go.
-        what: names the change.
+        names: of those to go, and what names the change. One that is not there is not missed.
 
     Raises:
-        InvalidRequest: the member stands more than once.
+        InvalidRequest: one of them stands more than once.
     """
-    member = only(found, name)
-    if member is None:
-        return None
-    index = found.index(member)
-    if index > 0:
-        return Splice(_end_of(_COMMA, body, found[index - 1].end) - 1, member.end, b"", what)
-    if len(found) > 1:
-        return Splice(member.start, found[1].start, b"", what)
-    return Splice(_end_of(_OPENING, body, 0), _end_of(_COMMA, body, member.end) - 1, b"", what)
+    cuts: list[Splice] = []
+    for index, member in enumerate(found):
+        if (what := names.get(member.name)) is None:
+            continue
+        only(found, member.name)
+        start, end = member.start, member.end
+        if len(cuts) < index:
+            start = _end_of(_COMMA, body, found[index - 1].end) - 1
+        elif index + 1 < len(found):
+            end = found[index + 1].start
+        else:
+            start = start if index else _end_of(_OPENING, body, 0)
+            end = _end_of(_COMMA, body, end) - 1
+        cuts.append(Splice(start, end, b"", what))
+    return cuts
 
 
 def addition(body: bytes | bytearray, start: int, added: bytes, what: str, *, alone: bool) -> Splice:
