@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ferryman.errors import BodyTooLarge, InvalidRequest, RelayError, UpstreamInvalid
+import structlog
+
+from ferryman.errors import BodyTooLarge, InternalError, InvalidRequest, RelayError, UpstreamInvalid
 from ferryman.http1.client import Body
 from ferryman.http1.fields import without
 from ferryman.http1.message import ResponseHead
@@ -26,6 +28,8 @@ from ferryman.wire.splice import Splice
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
+
+log = structlog.get_logger("ferryman.relay")
 
 TRANSLATED = Splice(0, 0, b"", "openai")
 """Names the change in `x-ferryman-mutations`: the body is another one already."""
@@ -110,7 +114,12 @@ def read_chat(exchange: Exchange) -> None:
 
 async def _aside(exchange: Exchange, coding: bytes | None) -> None:
     limit_bytes = exchange.line.limits.body_bytes
-    exchange.on_chat(await asyncio.to_thread(_decoded_call, exchange.body, coding, limit_bytes))
+    try:
+        made = await asyncio.to_thread(_decoded_call, exchange.body, coding, limit_bytes)
+    except Exception:  # whatever it is, the client must not wait for ever because of it
+        log.exception("translation failed", id=exchange.id)
+        made = InternalError("Ferryman failed at the translation of the request; its log says why.")
+    exchange.on_chat(made)
 
 
 def _decoded_call(body: Body, coding: bytes | None, limit_bytes: int) -> ChatCall | RelayError:

@@ -74,7 +74,7 @@ def _take(found: Conversation, message: object, place: str) -> None:
         raise refused(place, "has to be an object with a `role`.")
     role = message.get("role")
     kind = "system" if role == "developer" else role
-    if kind not in TAKEN or not isinstance(kind, str):
+    if not isinstance(kind, str) or kind not in TAKEN:
         hint = "; use `tool`" if role == "function" else ""
         raise refused(f"{place}.role", f"is {shown(role)}, which Claude does not take{hint}.")
     for name in message.keys() - TAKEN[kind] - _DROPPED[kind]:

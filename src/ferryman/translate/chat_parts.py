@@ -53,7 +53,7 @@ def _block(part: object, place: str, kinds: frozenset[str]) -> Block:
     if not isinstance(part, dict):
         raise refused(place, "has to be an object with a `type`.")
     kind = part.get("type")
-    if kind not in kinds or not isinstance(kind, str):
+    if not isinstance(kind, str) or kind not in kinds:
         raise refused(
             f"{place}.type", f"is {shown(kind)}, which Claude does not take here; it can be {_listed(kinds)}."
         )

@@ -162,7 +162,7 @@ def _tools(fields: Fields, told: Block) -> None:
         told[TOOLS] = tools
         if choice is not None:
             told[CHOICE] = choice
-    elif isinstance(choice, dict) and choice.get("type") not in {"auto", "none"}:
+    elif isinstance(choice, dict) and choice.get("type") not in ("auto", "none"):
         raise refused(CHOICE, "asks for a tool, and `tools` has none.")
 
 

@@ -226,7 +226,7 @@ def anthropic_choice(choice: object, parallel: object) -> object:
         return wanted
     if wanted is None:
         return {"type": "auto", _DISABLE: True}
-    if isinstance(wanted, dict) and wanted.get("type") in {"auto", "any", "tool"} and _DISABLE not in wanted:
+    if isinstance(wanted, dict) and wanted.get("type") in ("auto", "any", "tool") and _DISABLE not in wanted:
         return {**wanted, _DISABLE: True}
     return wanted
 
@@ -241,7 +241,7 @@ def _choice(choice: object) -> object:
     if not isinstance(choice, dict):
         raise refused(CHOICE, "has to be a word or an object.")
     kind = choice.get("type")
-    if kind in {"allowed_tools", "custom"}:
+    if kind in ("allowed_tools", "custom"):
         raise refused(CHOICE, f"is `{kind}`, which Claude has not; name the function, or offer fewer tools.")
     if kind != "function":
         return choice
