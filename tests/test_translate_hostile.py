@@ -32,6 +32,7 @@ WORDS = st.sampled_from(
         "",
     ]
 )
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON: Any = st.recursive(
     st.none()
     | st.booleans()

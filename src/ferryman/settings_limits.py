@@ -45,7 +45,11 @@ class ModelLimits(NamedTuple):
 
 
 class GatewayLimits(NamedTuple):
-    """What holds for all, and for those that are not known one by one; `None` is no such."""
+    """What holds for all, and for those that are not known one by one; `None` is no such.
+
+    Attributes:
+        names_users: callers give the names of users, not keys.
+    """
 
     max_budget_nanousd: int | None
     budget_duration: str
@@ -56,6 +60,7 @@ class GatewayLimits(NamedTuple):
     hold: str
     time_zone: str
     share: str
+    names_users: bool = False
 
 
 def gateway_limits(settings: Settings) -> GatewayLimits:
@@ -85,6 +90,7 @@ def gateway_limits(settings: Settings) -> GatewayLimits:
         settings.budget_hold,
         settings.time_zone,
         settings.share,
+        settings.effective_auth == "identity",
     )
 
 

@@ -15,7 +15,15 @@ import uvloop
 
 from ferryman.clock import SystemClock
 from ferryman.limits.admission import Admission
-from ferryman.limits.spec import DEFAULTS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import (
+    DEFAULTS,
+    Defaults,
+    KeySpec,
+    Scope,
+    part_of_key,
+    part_of_scope,
+    part_of_user,
+)
 from ferryman.model import Entry
 from ferryman.process.messages import Snapshot
 from ferryman.relay.keyring import keyring_part
@@ -116,7 +124,8 @@ class Gateway:
         """Have the worker take a snapshot with these, as the control plane would tell it."""
         told: dict[str, list[KeySpec] | list[Scope]] = {}
         for key in keys:
-            told.setdefault(part_of_key(key.token), []).append(key)  # type: ignore[arg-type]  # a part has one kind
+            part = part_of_key(key.token) if key.token else part_of_user(key.id)
+            told.setdefault(part, []).append(key)  # type: ignore[arg-type]  # a part has one kind
         for scope in scopes:
             told.setdefault(part_of_scope(scope.id), []).append(scope)  # type: ignore[arg-type]
         parts: dict[str, Any] = {

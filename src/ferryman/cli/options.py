@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings, env_names, plain, rows, type_of
+from ferryman.settings import Settings
 from ferryman.settings_load import Loaded, load
+from ferryman.settings_table import env_names, plain, rows, type_of
 
 _TYPE_NAMES = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 

@@ -2,7 +2,9 @@
 
 Keys stand in parts `keys.00` to `keys.ff`, by the first byte of their token, as lists of `KeySpec`; what
 limits and budgets are set on stands in parts `scopes.00` to `scopes.ff`, by the first byte of the SHA-256 of
-its id, as lists of `Scope`. `DEFAULTS` is a part of its own, a `Defaults`.
+its id, as lists of `Scope`. Under `auth: identity` what is set on users stands in parts `users.00` to
+`users.ff`, numbered as their scopes, as lists of `KeySpec` whose ids are their names. `DEFAULTS` is a part of
+its own, a `Defaults`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import msgspec
 
 KEYS = "keys."
 SCOPES = "scopes."
+USERS = "users."
 DEFAULTS = "defaults"
 
 GATEWAY = "gateway"
@@ -85,8 +88,8 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A virtual key as a worker knows it.
 
     Attributes:
-        token: the SHA-256 of the key, in hexadecimal digits. A key that was made anew has two for a while,
-            and so two of these.
+        token: the SHA-256 of the key, in hexadecimal digits; empty for a user, whose name is no secret. A key
+            that was made anew has two for a while, and so two of these.
         id: stays the same when the key is made anew; stands in the records of its exchanges.
         alias: its name, `None` for none.
         user_id, team_id: whose it is.
@@ -136,6 +139,11 @@ def part_of_key(token: str) -> str:
 def part_of_scope(scope_id: str) -> str:
     """The part in which the scope with this id stands."""
     return SCOPES + sha256(scope_id.encode()).hexdigest()[:2]
+
+
+def part_of_user(name: str) -> str:
+    """The part in which what is set on the user of this name stands."""
+    return USERS + part_of_scope(f"user:{name}")[-2:]
 
 
 def scope_ids(  # one a kind

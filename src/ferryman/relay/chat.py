@@ -104,10 +104,10 @@ class WholeMeter:
 
 
 def read_chat(exchange: Exchange) -> None:
-    """Translate the whole body of `exchange`, and call its `on_chat`; a large one on a thread."""
+    """Translate the whole body of `exchange`, and go on with it; a large one on a thread."""
     coding = exchange.request.fields.found.get(CODING)
     if coding is None and len(exchange.body) <= SMALL_BODY_BYTES:
-        exchange.on_chat(_call_in(exchange.body))
+        _take(exchange, _call_in(exchange.body))
     else:
         exchange.line.tasks.spawn(_aside(exchange, coding), "translate")
 
@@ -119,7 +119,16 @@ async def _aside(exchange: Exchange, coding: bytes | None) -> None:
     except Exception:  # whatever it is, the client must not wait for ever because of it
         log.exception("translation failed", id=exchange.id)
         made = InternalError("Ferryman failed at the translation of the request; its log says why.")
-    exchange.on_chat(made)
+    _take(exchange, made)
+
+
+def _take(exchange: Exchange, made: ChatCall | RelayError) -> None:
+    if exchange.settled:  # the client has left meanwhile
+        return
+    if isinstance(made, RelayError):
+        exchange.fail(made)
+    else:
+        exchange.go_on_with(made.body, Chat(tells_usage=made.tells_usage))
 
 
 def _decoded_call(body: Body, coding: bytes | None, limit_bytes: int) -> ChatCall | RelayError:

@@ -8,6 +8,7 @@ connections call the methods below as bytes arrive. Nothing here waits; what mus
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import structlog
 
@@ -17,24 +18,24 @@ from ferryman.http1.connection import ServerConnection
 from ferryman.http1.message import Request, ResponseHead
 from ferryman.model import ABSENT, NO_CALL, Call, Cost, Ended
 from ferryman.relay import read
-from ferryman.relay.answer import meter_of, shows
+from ferryman.relay.answer import last_event, meter_of, shows
 from ferryman.relay.attribute import attribute
-from ferryman.relay.authenticate import Caller, authenticate
+from ferryman.relay.authenticate import Caller, authenticate, name_of
 from ferryman.relay.batch import BatchCall, batch_call
 from ferryman.relay.charge import charge
 from ferryman.relay.chat import TRANSLATED, Chat, read_chat
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
 from ferryman.relay.line import Line
-from ferryman.relay.manners import PLAIN, splices_for
+from ferryman.relay.manners import splices_for
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
 from ferryman.relay.ownership import Claim
 from ferryman.relay.prepare import prepare
 from ferryman.relay.record import ended_by, outcome, record_of
-from ferryman.relay.respond import error_answer, error_event, own_answer, relayed_fields
+from ferryman.relay.respond import error_answer, own_answer, relayed_fields
 from ferryman.relay.route import route
+from ferryman.relay.target import keep_together, target_of
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
-from ferryman.translate.chat_request import ChatCall
 from ferryman.wire.names import CODING
 from ferryman.wire.splice import Splice, spliced
 
@@ -46,6 +47,7 @@ class Exchange(Flow):
 
     Attributes whose names don't say it: `body`: as far as it is held, which takes `held_bytes` of
     `line.held_bytes`; `body_bytes`: as far as it has come; `streaming`: it goes upstream as it comes;
+    `edits`: of the body, positions in its decoded text;
     `held_answer`: until its cost can be told in its head; `client_gone`: the exchange goes on without
     its client; `ready_at`: since when nothing but us was waited for.
     """
@@ -59,6 +61,7 @@ class Exchange(Flow):
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
         self.line, self.client, self.request = line, client, request
+        self.target = line.targets[0]
         self.started_at = line.clock.now()
         self.started = line.clock.monotonic()
         self.id = line.ids.next(self.started_at)
@@ -75,7 +78,7 @@ class Exchange(Flow):
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
-        self.edits: list[Splice] = []
+        self.edits: Sequence[Splice] = ()
         self.chat: Chat | None = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
@@ -98,6 +101,7 @@ class Exchange(Flow):
         try:
             self.route = route(self.request)
             self.line = line = self.line.of(self.route)
+            self.target = line.targets[0]
             if self.route.target:
                 self.caller = authenticate(self.request.fields, line.auth, line.check, self.started_at)
                 line.enter(self)
@@ -162,17 +166,12 @@ class Exchange(Flow):
             reading = read.call_aside(self.body, coding, self.line.limits, self._on_call)
             self.line.tasks.spawn(reading, "decode")
 
-    def on_chat(self, made: ChatCall | RelayError) -> None:
-        """Go on with a chat completion as the Messages request that it was made into."""
-        if self.settled:  # the client has left meanwhile
-            return
-        if isinstance(made, RelayError):
-            self.fail(made)
-            return
-        self.chat, self.edits = Chat(tells_usage=made.tells_usage), [TRANSLATED]
+    def go_on_with(self, body: Body, chat: Chat) -> None:
+        """Take `body`, into which a chat completion was made, in the place of the one that came."""
+        self.chat, self.edits = chat, [TRANSLATED]
         self._let_go()
-        self._hold(made.body)
-        self._on_call(read.call_in(made.body), made.body)
+        self._hold(body)
+        self._on_call(read.call_in(body), body)
 
     def _on_call(self, call: Call | RelayError, text: Body) -> None:
         if isinstance(call, RelayError):
@@ -180,6 +179,8 @@ class Exchange(Flow):
         elif not self.settled:  # the client may have left meanwhile
             self.ready_at = self.line.clock.monotonic()
             self.call = call
+            if len(self.line.targets) > 1:
+                self.target = target_of(self.line.targets, call.model)
             self.admit(text)
 
     # ── 3. admit ──
@@ -189,31 +190,44 @@ class Exchange(Flow):
         try:
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
-                self.batch = batch_call(self) if self.route.batch == "create" else None
-            if self.line.admits(self, text) and self._prepare(text):
-                self._forward()
+                if self.route.batch == "create":
+                    self.batch = batch_call(self)
+                    keep_together(self.line.targets, self.batch.names)
+            if self.line.admits(self, text):
+                self._go_on(text)
         except RelayError as error:
             self.fail(error)
 
     # ── 4. prepare ──
 
+    def _go_on(self, text: Body) -> None:
+        if self._prepare(text):
+            self._forward()
+
     def _prepare(self, text: Body) -> bool:
-        if self.edits or self.call.litellm_metadata is not ABSENT:
-            self.edits = splices_for(text, self.call, self.route, PLAIN, None, self.edits)
-            self._let_go()
-            self._hold(spliced(text, self.edits))
+        target = self.target
+        if self.edits or target.edits or self.call.litellm_metadata is not ABSENT:
+            self._edit(text)
         body = None if self.streaming else self.body
+        face = target.face_for(self.caller) if target.shows_user else target.face
         self.head, self.mutations = prepare(
-            self.request, self.route, body, self.line.face, peer=self.client.peer, edits=self.edits
+            self.request, self.route, body, face, peer=self.client.peer, edits=self.edits
         )
         self.line.recorder.opened(self)
         return not self.settled
+
+    def _edit(self, text: Body) -> None:
+        manners, caller = self.target.manners, self.caller
+        self.edits = splices_for(text, self.call, self.route, manners, name_of(caller), self.edits)
+        if self.edits:
+            self._let_go()
+            self._hold(spliced(text, self.edits))
 
     # ── 5. forward ──
 
     def _forward(self) -> None:
         # A body that is under way cannot be sent again: its connection is new.
-        if self.streaming or (connection := self.line.pool.take()) is None:
+        if self.streaming or (connection := self.target.pool.take()) is None:
             self._connect()
         else:
             self._send(connection)
@@ -221,7 +235,7 @@ class Exchange(Flow):
     def _connect(self) -> None:
         self.sent_at = self.line.clock.monotonic()
         try:
-            self.line.pool.open(self)
+            self.target.pool.open(self)
         except RelayError as error:
             self.fail(error)
 
@@ -232,7 +246,7 @@ class Exchange(Flow):
     def on_connected(self, connection: ClientConnection) -> None:
         """The new connection is there; the time it took is not ours."""
         if self.settled:
-            self.line.pool.give_back(connection)
+            self.target.pool.give_back(connection)
             return
         self.ready_at += self.line.clock.monotonic() - self.sent_at
         self._send(connection)
@@ -342,7 +356,7 @@ class Exchange(Flow):
         self.error = error.message
         if self.answered:
             self.settle(ended)
-            self.client.break_off(self._last_event(error), whole=self.meter.over)
+            self.client.break_off(last_event(self, error), whole=self.meter.over)
             return
         self.answered = True
         self.status = error.status
@@ -350,11 +364,6 @@ class Exchange(Flow):
         self.response_bytes = len(body)
         self.settle(ended)
         self._answer(error.status, fields, body)
-
-    def _last_event(self, error: RelayError) -> bytes:
-        if self.chat is not None:
-            return self.chat.broken(error)
-        return error_event(error, self.id) if self.meter.at_boundary else b""
 
     def on_request_error(self, error: RelayError) -> None:
         """The rest of the request cannot be read, or we have failed at it."""

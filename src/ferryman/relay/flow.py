@@ -15,6 +15,7 @@ from ferryman.model import Call, Ended
 from ferryman.relay import forward
 from ferryman.relay.line import Line
 from ferryman.relay.meter import Meter
+from ferryman.relay.target import Target
 from ferryman.relay.values import Route
 
 
@@ -23,7 +24,8 @@ class Flow:
 
     __slots__ = (
         "answered", "attempts", "call", "client", "client_blocked", "client_gone", "deadline", "error",
-        "id", "line", "meter", "request", "response_head", "route", "sent_at", "streaming", "upstream",
+        "id", "line", "meter", "request", "response_head", "route", "sent_at", "streaming",
+        "target", "upstream",
     )  # fmt: skip
 
     line: Line
@@ -37,6 +39,7 @@ class Flow:
     client_blocked: bool
     client_gone: bool
     route: Route
+    target: Target
     call: Call
     meter: Meter
     response_head: ResponseHead | None
@@ -104,7 +107,7 @@ class Flow:
         if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
             self._ask_again()
         else:
-            self.fail(forward.lost(self.line.pool.origin, error, answered=answered))
+            self.fail(forward.lost(self.target.pool.origin, error, answered=answered))
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -115,4 +118,4 @@ class Flow:
             self.settle(Ended.TIMEOUT)
             self.client.abort()
             return
-        self.fail(forward.silent(self.line.pool.origin, limits, answered=self.response_head is not None))
+        self.fail(forward.silent(self.target.pool.origin, limits, answered=self.response_head is not None))

@@ -16,6 +16,7 @@ from ferryman.limits.patterns import compiled
 from ferryman.limits.spec import (
     DEFAULTS,
     KEYS,
+    USERS,
     Budget,
     Defaults,
     KeySpec,
@@ -23,6 +24,7 @@ from ferryman.limits.spec import (
     Scope,
     part_of_key,
     part_of_scope,
+    part_of_user,
 )
 from ferryman.model import Principal
 
@@ -135,13 +137,18 @@ class Keyring:
         keys = self._parts.get(part_of_key(token))
         return None if keys is None else keys.get(token)
 
+    def user(self, name: str) -> Key | None:
+        """What is set on the user of this name, where names are looked up; `None` for nothing."""
+        users = self._parts.get(part_of_user(name))
+        return None if users is None else users.get(name)
+
     def scope(self, scope_id: str) -> Scope | None:
         """What is set on a scope, `None` for nothing."""
         scopes = self._parts.get(part_of_scope(scope_id))
         return None if scopes is None else scopes.get(scope_id)
 
 
-def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three kinds of parts
+def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # four kinds of parts
     """What is made of a part of a snapshot that is about keys.
 
     Raises:
@@ -149,6 +156,8 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
     """
     if name == DEFAULTS:
         return _decode_defaults(data)
+    if name.startswith(USERS):
+        return {spec.id: key_of(spec) for spec in _decode_keys(data)}
     if name.startswith(KEYS):
         return {spec.token: key_of(spec) for spec in _decode_keys(data)}
     return {scope.id: scope for scope in _decode_scopes(data)}

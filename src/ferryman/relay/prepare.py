@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ferryman.http1.request import DROPPED
 from ferryman.relay.shapes import Prepared
 from ferryman.relay.values import Route
 from ferryman.wire.names import (
+    BETA,
     CHARGES,
     CLIENT_ADDRESS,
     CODING,
@@ -25,6 +27,7 @@ from ferryman.wire.splice import Splice, named
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
+_BETA_LINE = pattern_of({BETA})
 _CODING = frozenset({CODING})
 
 WATCHED = frozenset({_ENCODING, VERSION})
@@ -41,6 +44,7 @@ class UpstreamFace(NamedTuple):
             and of the proxy's, each behind a CRLF.
         handed_on: names of headers that go to nobody else and are handed on to this target.
         adds_version: a request without `anthropic-version` is given one.
+        strips_betas: matches the whole names of betas that the upstream does not know, `None` for none.
         client_address: tells it from a connection's peer and a request's headers, for a target that is told
             it, and is given the client's own `Host`.
     """
@@ -50,6 +54,7 @@ class UpstreamFace(NamedTuple):
     credential: bytes
     handed_on: tuple[bytes, ...] = ()
     adds_version: bool = True
+    strips_betas: re.Pattern[str] | None = None
     client_address: Callable[[str, Fields], str | None] | None = None
 
 
@@ -64,10 +69,10 @@ def upstream_face(
     )
 
 
-def dropped(api_key: str | None) -> AbstractSet[bytes]:
-    """Names (lower case) of the request headers that do not go upstream."""
+def dropped(*, credentials: bool) -> AbstractSet[bytes]:
+    """Names (lower case) of the request headers that do not go upstream; with or without `credentials`."""
     names = DROPPED | OWN_CREDENTIALS | CHARGES | {CLIENT_ADDRESS}
-    return names | UPSTREAM_CREDENTIALS if api_key else names
+    return names | UPSTREAM_CREDENTIALS if credentials else names
 
 
 def prepare(
@@ -114,10 +119,14 @@ def _unframed_head(request: Request, route: Route, face: UpstreamFace, peer: str
     if codings is not None and _ENCODING in request.fields.found:
         kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
     added, mutations = face.credential, "none"
+    if face.strips_betas is not None:
+        told, kept = kept, without_betas(kept, face.strips_betas)
+        mutations = "none" if told == kept else BETA.decode()
     for name in face.handed_on:
         added += b"".join(b"\r\n%b: %b" % (name, value) for value in request.fields.values(name))
     if face.adds_version and VERSION not in request.fields.found:
-        added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
+        added = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added)
+        mutations = VERSION.decode() if mutations == "none" else f"{VERSION.decode()}, {mutations}"
     host = face.host
     if face.client_address is not None:
         host = request.fields.found.get(b"host", host)
@@ -135,3 +144,16 @@ def narrowed(accept_encoding: bytes, codings: AbstractSet[bytes]) -> bytes:
         if member.partition(b";")[0].strip().lower() in codings
     ]
     return b", ".join(kept) or b"identity"
+
+
+def without_betas(kept: bytes, strips: re.Pattern[str]) -> bytes:
+    """The header lines `kept` without the betas that `strips` matches; others stay as they were spelled."""
+
+    def told(line: re.Match[bytes]) -> bytes:
+        members = line[2].split(b",")
+        known = [one for one in members if not strips.fullmatch(one.strip().decode("latin-1"))]
+        if len(known) == len(members):
+            return line[0]
+        return b"\r\n%b: %b" % (line[1], b",".join(known).strip()) if known else b""
+
+    return _BETA_LINE.sub(told, kept)

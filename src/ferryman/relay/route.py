@@ -137,6 +137,21 @@ def _kind(plain: bytes, method: bytes, resource: Resource | None) -> str:
     return "free" if method in _FREE_METHODS or _FREE.match(plain) else "unmetered"
 
 
+def is_off(route: Route) -> bool:
+    """Whether `use_native_anthropic: false` turns `route` off: `/v1/messages` and what is below it."""
+    is_native = (route.reads_call and not route.chat) or bool(route.batch)
+    return is_native and not route.path.startswith("/anthropic/")
+
+
+def messages_off(route: Route) -> NotFound:
+    """The error for a route that is turned off."""
+    return NotFound(
+        f"`{route.path}` is turned off here (`use_native_anthropic: false`). To turn it on, start Ferryman "
+        "with `--native-anthropic`, set `USE_NATIVE_ANTHROPIC=true`, or put `use_native_anthropic: true` "
+        "into the config file."
+    )
+
+
 def batch_id_of(target: bytes) -> str:
     """The id of the batch whose results are at `target`; empty if they are not."""
     path = target.partition(b"?")[0]

@@ -86,6 +86,29 @@ def keys_part(rows: KeyRows, share: str) -> bytes | None:
     return _encode(specs)
 
 
+def users_part(rows: ScopeRows, share: str) -> bytes | None:
+    """A part with users who call by their names; `None` if it has none.
+
+    Args:
+        rows: what there is, other records than users too.
+        share: whose files they see.
+    """
+    specs = [
+        KeySpec(
+            token="",
+            id=user.id,
+            user_id=user.id,
+            blocked=f"The {shown_name(user)} is blocked." if user.blocked else "",
+            models=_allow_lists(user),
+            scopes=[scope_id(user)] if has_terms(user) else [],
+            sees=share,
+        )
+        for user in rows.records
+        if isinstance(user, User)
+    ]
+    return _encode(specs) if specs else None
+
+
 def scopes_in(rows: ScopeRows, row_of: RowOf, hold: str) -> list[Scope]:
     """The scopes of a part; their budgets have no rows yet.
 
@@ -250,8 +273,8 @@ def _blocked(key: Key, user: User | None, team: Team | None) -> str:
     return ""
 
 
-def _allow_lists(key: Key, user: User | None, team: Team | None) -> list[list[str]]:
-    lists = [one.models for one in (key, user, team) if one is not None]
+def _allow_lists(*holders: Key | User | Team | None) -> list[list[str]]:
+    lists = [one.models for one in holders if one is not None]
     found = []
     for models in lists:
         wanted = [model for model in models if model != "all-team-models"]

@@ -19,11 +19,12 @@ from ferryman.control.access.compile import (
     scopes_part,
     unknown_scope,
     untouched_in,
+    users_part,
 )
 from ferryman.control.access.counters import Counted
 from ferryman.control.feed import FeedServer
 from ferryman.errors import StoreError, StoreUnavailable
-from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, Scope, part_of_scope
+from ferryman.limits.spec import DEFAULTS, GATEWAY, KEYS, SCOPES, USERS, Scope, part_of_scope
 from ferryman.process.messages import MAX_SNAPSHOT_BYTES
 from ferryman.settings_limits import GatewayLimits
 from ferryman.store.access import Change, number_of
@@ -203,6 +204,8 @@ class Publisher:
         for number, rows in scopes.items():
             name = f"{SCOPES}{number:02x}"
             made[name] = scopes_part(self._with_rows(name, rows))
+            if self._limits.names_users:
+                made[f"{USERS}{number:02x}"] = users_part(rows, self._limits.share)
         return made
 
     def _with_rows(self, name: str, rows: ScopeRows) -> list[Scope]:

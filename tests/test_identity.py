@@ -1,0 +1,107 @@
+"""`auth: identity`: the credential is the name of a user, who is recorded and held to limits as a key is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ferryman.limits.spec import KeySpec
+from tests.conftest import KEY, Bench
+from tests.support.edge import Upstream
+from tests.support.gateway import Gateway
+from tests.support.raw import RawClient, RawResponse, post
+
+MASTER = "the.master-key"
+
+
+def users(line: Bench, *known: KeySpec, **options: Any) -> tuple[Gateway, Upstream]:
+    gateway, upstream = line.pair(auth="identity", **options)
+    gateway.tell(known)
+    return gateway, upstream
+
+
+def ask(gateway: Gateway, headers: bytes, body: bytes = b"{}") -> RawResponse:
+    with RawClient(gateway.port) as client:
+        return client.ask(post(body, headers=headers))
+
+
+def message(answer: RawResponse) -> str:
+    assert answer.status == 401, answer
+    error = json.loads(answer.body)["error"]
+    assert error["type"] == "authentication_error"
+    assert answer.values(b"x-should-retry") == [b"false"]
+    return str(error["message"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        (b"x-api-key: alice\r\n", "x-api-key"),
+        (b"Authorization: Bearer alice\r\n", "bearer"),
+        (b"authorization: alice\r\n", "bearer"),
+        (b"x-ferryman-key: alice\r\nx-api-key: bob\r\n", "ferryman-key"),
+        (b"x-litellm-api-key: Bearer alice\r\n", "ferryman-key"),
+        (b"x-api-key: alice\r\nauthorization: Bearer bob\r\n", "both"),
+        (b"x-api-key: sk-ant-oat-1\r\nauthorization: Bearer alice\r\n", "both"),
+    ],
+)
+def test_the_credential_is_the_name_of_the_user_wherever_it_stands(
+    line: Bench, headers: bytes, kind: str
+) -> None:
+    gateway, upstream = users(line)
+    assert ask(gateway, headers).status == 200
+    entry = gateway.entry()
+    assert (entry.principal, entry.user_id, entry.credential) == ("alice", "alice", kind)
+    assert upstream.requests[0].values(b"x-api-key") == [KEY.encode()]
+    assert upstream.requests[0].values(b"authorization") == []
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 64, "Joe.Doe_7@anl.gov", "a+b-c", "celsius"])
+def test_names_that_are_taken(line: Bench, name: str) -> None:
+    gateway, _ = users(line)
+    assert ask(gateway, b"x-api-key: %b\r\n" % name.encode()).status == 200
+    assert gateway.entry().principal == name
+
+
+@pytest.mark.parametrize("name", ["cels", "CELS", "a" * 65, "two words", "a/b", "jürgen", "a:b", "'; --"])
+def test_names_that_are_not_taken_are_not_repeated(line: Bench, name: str) -> None:
+    gateway, upstream = users(line)
+    told = message(ask(gateway, b"x-api-key: %b\r\n" % name.encode()))
+    assert "no user name" in told
+    assert "`x-api-key`" in told
+    assert name == "cels" or name not in told
+    assert (upstream.requests, gateway.entry().principal) == ([], None)
+
+
+@pytest.mark.parametrize("key", ["sk-ant-api03-secret", "SK-1", MASTER])
+def test_a_key_is_no_name_and_is_not_repeated(line: Bench, key: str) -> None:
+    gateway, _ = users(line, master_key=MASTER)
+    told = message(ask(gateway, b"x-api-key: %b\r\n" % key.encode()))
+    assert told.startswith("A key came with the request where a user name is wanted")
+    assert key not in told
+    assert key not in repr(gateway.entry())
+
+
+def test_without_a_credential_a_name_is_asked_for(line: Bench) -> None:
+    gateway, _ = users(line)
+    assert message(ask(gateway, b"")).startswith(
+        "No user name came with the request; send yours as the API key"
+    )
+
+
+def test_what_is_set_on_a_user_holds(line: Bench) -> None:
+    bob = KeySpec("", "bob", user_id="bob", blocked="The user `bob` is blocked.")
+    carol = KeySpec("", "carol", user_id="carol", models=[["claude-haiku-*"]])
+    gateway, _ = users(line, bob, carol)
+    assert message(ask(gateway, b"x-api-key: bob\r\n")) == "The user `bob` is blocked."
+    assert ask(gateway, b"x-api-key: carol\r\n", b'{"model":"claude-opus-5"}').status == 404
+    assert ask(gateway, b"x-api-key: carol\r\n", b'{"model":"claude-haiku-5"}').status == 200
+    assert ask(gateway, b"x-api-key: dave\r\n", b'{"model":"claude-opus-5"}').status == 200
+
+
+def test_nobody_gets_in_before_it_is_known_who_is_blocked(line: Bench) -> None:
+    gateway, upstream = line.pair(auth="identity")
+    answer = ask(gateway, b"x-api-key: alice\r\n")
+    assert (answer.status, upstream.requests) == (503, [])
