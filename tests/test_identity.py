@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ferryman.limits.spec import KeySpec
+from ferryman.store.store import Store
 from tests.conftest import KEY, Bench
+from tests.support.control import Control
 from tests.support.edge import Upstream
 from tests.support.gateway import Gateway
+from tests.support.processes import Family
 from tests.support.raw import RawClient, RawResponse, post
 
 MASTER = "the.master-key"
@@ -105,3 +110,48 @@ def test_nobody_gets_in_before_it_is_known_who_is_blocked(line: Bench) -> None:
     gateway, upstream = line.pair(auth="identity")
     answer = ask(gateway, b"x-api-key: alice\r\n")
     assert (answer.status, upstream.requests) == (503, [])
+
+
+def test_what_is_changed_of_a_user_is_told_at_once(store: Store) -> None:
+    with Control(store, auth="identity", anthropic_api_key=KEY) as control:
+        assert control.user_spec("alice") is None
+        control.post(
+            "/user/new", {"user_id": "alice", "models": ["claude-haiku-*"], "auto_create_key": False}
+        )
+        spec = control.user_spec("alice")
+        assert spec is not None
+        assert (spec.user_id, spec.models, spec.scopes, spec.token) == ("alice", [["claude-haiku-*"]], [], "")
+        control.post("/user/update", {"user_id": "alice", "rpm_limit": 7, "models": []})
+        spec, scope = control.user_spec("alice"), control.scope("user:alice")
+        assert spec is not None
+        assert scope is not None
+        assert (spec.models, spec.scopes) == ([], ["user:alice"])
+        control.post("/user/delete", {"user_ids": ["alice"]})
+        assert (control.user_spec("alice"), control.scope("user:alice")) == (None, None)
+
+
+def test_users_are_told_only_where_they_call_by_their_names(lone: Control) -> None:
+    lone.post("/user/new", {"user_id": "alice", "auto_create_key": False})
+    assert lone.user_spec("alice") is None
+
+
+def test_native_mode_holds_a_user_to_a_budget(tmp_path: Path, line: Bench) -> None:
+    """`argo-proxy --native-anthropic`, as Ferryman has it, with limits of LiteLLM's management API."""
+    upstream = line.upstream()
+    words = ("--native-anthropic", "--upstream-url", upstream.url)
+    with (
+        Family(tmp_path, *words, env={"LITELLM_MASTER_KEY": MASTER}) as family,
+        httpx.Client(base_url=family.url, timeout=10) as client,
+    ):
+        body = {"user_id": "alice", "max_budget": 0, "auto_create_key": False}
+        made = client.post("/user/new", json=body, headers={"authorization": f"Bearer {MASTER}"})
+        assert made.status_code == 200
+        asked = {"model": "claude-opus-5", "max_tokens": 9, "messages": []}
+        statuses = [
+            client.post("/v1/messages", json=asked, headers={"x-api-key": name}).status_code
+            for name in ("alice", "bob")
+        ]
+    assert statuses == [429, 200]
+    (request,) = upstream.requests
+    assert request.values(b"x-api-key") == [b"bob"]
+    assert json.loads(request.body)["metadata"] == {"user_id": "bob"}

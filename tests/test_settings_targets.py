@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -196,6 +197,27 @@ def test_what_is_wrong_with_an_upstream_is_told(block: str, problem: str, tmp_pa
 )
 def test_upstreams_and_auth_have_to_agree(text: str, auth: str, problem: str, tmp_path: Path) -> None:
     assert problem in " ".join(refused(tmp_path, file=f"upstreams: {text}\nauth: {auth}\n"))
+
+
+def test_a_key_of_an_upstream_is_no_argument(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["config", "show", "--upstreams", "{a: {base_url: http://a, api_key: sk}}"]
+    )
+    assert (result.exit_code, "can be read by every user" in result.output) == (2, True)
+    environ = {"CONFIG_PATH": str(tmp_path / "c.yaml"), "A_KEY": "sk-hidden", "FERRYMAN_MASTER_KEY": "sk-m"}
+    (tmp_path / "c.yaml").write_text("port: 1\n")
+    text = "{a: {base_url: http://a, api_key_env: A_KEY}}"
+    result = CliRunner(env=environ).invoke(main, ["config", "show", "--upstreams", text])
+    assert result.exit_code == 0, result.output
+    assert f"api_key: {MASK}" in result.output
+    assert "sk-hidden" not in result.output
+
+
+def test_upstreams_reach_the_processes_as_they_are(tmp_path: Path) -> None:
+    settings = read(tmp_path, file=FILE, environ={"MAIN_KEY": "sk", "FERRYMAN_MASTER_KEY": "sk-m"}).settings
+    handed = msgspec.json.decode(msgspec.json.encode(settings), type=Settings)
+    assert handed == settings
+    assert upstreams_of(handed) == upstreams_of(settings)
 
 
 def test_one_upstream_is_made_of_the_plain_settings() -> None:

@@ -26,7 +26,7 @@ from ferryman.control.processes import Processes
 from ferryman.control.server import Server
 from ferryman.control.spend import Spend
 from ferryman.control.usage_page import Usage
-from ferryman.limits.spec import KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import KeySpec, Scope, part_of_key, part_of_scope, part_of_user
 from ferryman.process.messages import WorkerState
 from ferryman.relay.feed import Feed
 from ferryman.settings import Settings
@@ -119,6 +119,11 @@ class Control:
         token = token_of(text)
         specs: list[KeySpec] = self._part(part_of_key(token), list[KeySpec])
         return next((spec for spec in specs if spec.token == token), None)
+
+    def user_spec(self, name: str) -> KeySpec | None:
+        """What the worker knows of the user who calls by this name."""
+        specs: list[KeySpec] = self._part(part_of_user(name), list[KeySpec])
+        return next((spec for spec in specs if spec.id == name), None)
 
     def scope(self, scope_id: str) -> Scope | None:
         """What the worker knows of a scope."""
