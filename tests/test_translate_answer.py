@@ -130,6 +130,14 @@ def test_an_error_of_ours_has_openais_shape() -> None:
     assert error(chat_error(RateLimited("Wait.")))["type"] == "rate_limit_error"
 
 
+def test_a_name_of_the_clients_is_shown_short_and_without_keys() -> None:
+    for name in ("x" * 10_000, "sk-ant-api03-secretsecretsecretsecret"):
+        told = error(chat_error(refused(name, "is not known.")))
+        assert len(told["message"]) < 300
+        assert len(told["param"]) <= 200
+        assert "secretsecret" not in json.dumps(told)
+
+
 def test_a_spent_budget_has_the_code_that_clients_know() -> None:
     assert error(chat_error(BudgetReached("Spent.")))["code"] == "insufficient_quota"
 

@@ -8,7 +8,7 @@ import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.wire.usage import UNREADABLE
-from ferryman.wording import shown
+from ferryman.wording import SHOWN_CHARACTERS, shown, without_keys
 
 Block = dict[str, Any]
 """A JSON object: a content block of Anthropic's, a tool, or a message."""
@@ -24,12 +24,12 @@ class Refused(InvalidRequest):
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
-        self.param = param
+        self.param = without_keys(param[:SHOWN_CHARACTERS])
 
 
 def refused(param: str, problem: str) -> Refused:
     """The error that says what is wrong with `param`; a client's own name in it is not endless."""
-    return Refused(param[:200], f"{shown(param)} {problem}")
+    return Refused(param, f"{shown(param)} {problem}")
 
 
 def value_of(data: bytes | bytearray | msgspec.Raw, param: str) -> object:
