@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import openai
 import pytest
 
 from ferryman.limits.spec import Scope
+from ferryman.model import Ended
 from tests.conftest import Bench
-from tests.support.chat import MESSAGES, MODEL, client_of
+from tests.support.chat import CHAT, MESSAGES, MODEL, client_of
 from tests.support.edge import Connection
 from tests.support.gateway import HeldClock
+from tests.support.raw import RawClient, post
 from tests.test_gate import COST_NANOUSD, Till
 from tests.test_keys_on_the_line import LAPTOP, MASTER, spec
 
@@ -79,3 +83,45 @@ def test_limits_and_budgets_hold_for_chats(till: Till, line: Bench) -> None:
         client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=20)
     assert (raised.value.code, raised.value.type) == ("insufficient_quota", "billing_error")
     assert len(till.upstream.requests) == 1
+
+
+def test_an_error_that_is_no_json_is_told_as_one(line: Bench) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        head = b"HTTP/1.1 502 X\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\n"
+        connection.send(head + b"<h1>Bad Gateway</h1>")
+
+    gateway, _ = line.pair(script)
+    with pytest.raises(openai.InternalServerError, match="answered with status 502") as raised:
+        client_of(line, gateway).chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert raised.value.response.headers.get_list("content-type") == ["application/json"]
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        (b"br", b"x", 400),
+        (b"gzip", b"x", 400),
+        (b"gzip", gzip.compress(b"[" * 2_000_000), 413),
+        (b"gzip", gzip.compress(b"[" * 1_000), 400),
+    ],
+)
+def test_a_compressed_body_that_cannot_be_read_is_refused(
+    line: Bench, coding: bytes, body: bytes, status: int
+) -> None:
+    gateway, upstream = line.pair(max_body_bytes=1_000_000)
+    headers = b"content-encoding: %b\r\n" % coding
+    with RawClient(gateway.port) as client:
+        answer = client.ask(post(body, path=CHAT.encode(), headers=headers))
+    assert answer.status == status
+    assert json.loads(answer.body)["error"].keys() == {"message", "type", "param", "code"}
+    assert upstream.requests == []
+
+
+def test_a_client_that_leaves_while_its_chat_is_translated_is_recorded(line: Bench) -> None:
+    gateway, _ = line.pair()
+    large = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x" * 8_000_000}]}).encode()
+    with RawClient(gateway.port) as client:
+        client.send(post(large, path=CHAT.encode()))
+    assert gateway.entry().ended in {Ended.CLIENT_GONE, Ended.DONE}
+    gateway.until(lambda: not gateway.worker.line.held_bytes)

@@ -249,6 +249,10 @@ def test_images_and_documents_become_blocks() -> None:
         ({"tools": [3]}, "tools[0]"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"messages": {}}, "messages"),
+        (
+            {"messages": [USER, {"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "messages[1].tool_calls[0]",
+        ),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "system", "content": "s"}]}, "messages"),
         ({"messages": [USER, 3]}, "messages[1]"),
@@ -304,7 +308,16 @@ def test_arguments_that_are_no_object_are_refused(arguments: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b'{"model":"a","messages":[],"mode\\u006c":"b"}', b"[" * 5_000, b'{"a":1e999}']
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"model":"a","messages":[],"mode\\u006c":"b"}',
+        b"[" * 5_000,
+        b'{"a":1e999}',
+        b'{"model":"\\ud83d"}',
+    ],
 )
 def test_a_body_that_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):

@@ -170,6 +170,11 @@ def test_an_error_is_the_last_event() -> None:
     assert fed.feed(WHOLE) == b""
 
 
+def test_an_error_in_another_shape_is_still_one() -> None:
+    made = ChatStream(5, tells_usage=True).feed(stream({"type": "error", "error": "odd"}))
+    assert "broke off" in json.loads(made.removeprefix(b"data: "))["error"]["message"]
+
+
 def test_nothing_comes_behind_the_end() -> None:
     fed = ChatStream(5, tells_usage=True)
     fed.feed(WHOLE)

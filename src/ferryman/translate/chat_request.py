@@ -111,7 +111,7 @@ def _fields(body: bytes | bytearray) -> Fields:
     try:
         every = members(body)
     except UNREADABLE:
-        raise InvalidRequest("The request body is no JSON object.") from None
+        raise InvalidRequest("The request body cannot be read as a JSON object.") from None
     fields: Fields = {}
     for name, _, start, end in every:
         if name in fields:

@@ -86,11 +86,6 @@ class ChatStream:
         self._given = ""  # the input of a call as its block began
         self.over = False
 
-    @property
-    def at_boundary(self) -> bool:
-        """An event may be put behind what has been made so far: it is always whole events."""
-        return not self.over
-
     def feed(self, data: bytes) -> bytes:
         """The chunks for the next bytes of the Messages stream, as events; empty for none."""
         whole = self._events.cut(data)
