@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from ferryman import __version__
-from ferryman.settings import env_names, rows
+from ferryman.settings_table import env_names, rows
 from tests.conftest import Bench
 from tests.support.edge import Connection
 

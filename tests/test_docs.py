@@ -33,9 +33,9 @@ from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
 from ferryman.relay.forward import STALE_SECONDS
 from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
 from ferryman.relay.route import OWN_PATHS
-from ferryman.settings import env_names, rows
 from ferryman.settings_load import load
 from ferryman.settings_prices import PER_TOKEN
+from ferryman.settings_table import env_names, rows
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
 from ferryman.telemetry.log import json_line, text_line

@@ -15,7 +15,14 @@ import uvloop
 
 from ferryman.clock import SystemClock
 from ferryman.limits.admission import Admission
-from ferryman.limits.spec import DEFAULTS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import (
+    DEFAULTS,
+    Defaults,
+    KeySpec,
+    Scope,
+    part_of_key,
+    part_of_scope,
+)
 from ferryman.model import Entry
 from ferryman.process.messages import Snapshot
 from ferryman.relay.keyring import keyring_part

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import Field
 from typing import Any
 
-from ferryman.settings import type_of
+from ferryman.settings_table import type_of
 
 SPECIAL = {
     "unix_socket_mode": ("600", "666", "0660", "777"),
@@ -40,6 +40,9 @@ def examples(row: Field[Any]) -> list[tuple[str, object]]:
     if kind in {int, float}:
         low = row.metadata["at_least"] or 0
         return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
+    if row.name == "upstreams":
+        several = [{f"m{step}": {"base_url": "https://m", "api_key": f"{step}"}} for step in (1, 2, 3, 4)]
+        return [(json.dumps(block), block) for block in several]
     if typing.get_origin(kind) is Mapping:
         nested = kind == Mapping[str, Mapping[str, str]]
         inner = "input" if row.name == "prices" else "rpm_limit"
@@ -61,7 +64,8 @@ def unusable(row: Field[Any]) -> list[str]:
     if kind is str:
         return ["schlüssel", "a\x00b", "line\nbreak"]
     if typing.get_origin(kind) is Mapping:
-        return ["m", "{}", "[a, b]", "{m: [1]}", "{m: {a: {b: c}}}", "{m: {", "{? [a]: b}"]
+        deep = "{m: {a: {b: c}}}" if row.name != "upstreams" else "{m: {a: {b: {c: d}}}}"
+        return ["m", "{}", "[a, b]", "{m: [1]}", deep, "{m: {", "{? [a]: b}"]
     low, high = row.metadata["at_least"], row.metadata["at_most"]
     bounds = [str(low - 1)] if low is not None else []
     bounds += [str(high + 1)] if high is not None else []

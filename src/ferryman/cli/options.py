@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable
@@ -12,8 +13,9 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings, env_names, plain, rows, type_of
+from ferryman.settings import Settings
 from ferryman.settings_load import Loaded, load
+from ferryman.settings_table import env_names, plain, rows, type_of
 
 _TYPE_NAMES = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 
@@ -26,6 +28,7 @@ PLACE = ("host", "port", "unix_socket", "runtime_directory", "data_dir", "databa
 """The settings that tell which Ferryman is meant, and where its clients find it."""
 
 _FILE = click.Path(path_type=Path)
+_API_KEY = re.compile(r"\bapi_key\b")  # and not `api_key_env`
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,8 +86,8 @@ def _refuse_secret(context: click.Context, parameter: click.Parameter, value: st
 
 
 def _refuse_credentials(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Take a URL among the arguments only without a user name and a password."""
-    if value is not None and "@" in value:
+    """Take a URL among the arguments only without a user name and a password, and a block without a key."""
+    if value is not None and ("@" in value or _API_KEY.search(value)):
         _refuse_secret(context, parameter, value)
     return value
 

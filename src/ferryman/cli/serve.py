@@ -79,6 +79,7 @@ def announce(settings: Settings, port: int) -> None:
         "keys": "callers need a virtual key",
         "open": "anybody may call, with the server's key",
         "passthrough": "callers bring their own key",
+        "identity": "callers give their user name as the key",
     }[auth]
     log.info(
         "ready",

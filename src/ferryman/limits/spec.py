@@ -92,8 +92,8 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     is told once, however many keys it has.
 
     Attributes:
-        token: the SHA-256 of the key, in hexadecimal digits. A key that was made anew has two for a while,
-            and so two of these.
+        token: the SHA-256 of the key, in hexadecimal digits; empty for a user who calls by name. A key that
+            was made anew has two for a while, and so two of these.
         id: stays the same when the key is made anew; stands in the records of its exchanges.
         alias: its name, `None` for none.
         user_id, team_id: whose it is.

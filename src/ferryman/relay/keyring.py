@@ -106,8 +106,10 @@ class Keyring:
         """The key with this `token`, the SHA-256 in hexadecimal digits; `None` if there is none."""
         keys = self._parts.get(part_of_key(token))
         key: Key | None = None if keys is None else keys.get(token)
-        if key is None:
-            return None
+        return None if key is None else self.in_force(key)
+
+    def in_force(self, key: Key) -> Key:
+        """`key` with what its user and its team add in this snapshot."""
         owners = tuple(self.scope(one) for one in key.told.scopes if one.startswith(_OWNERS))
         if len(owners) != len(key.owners) or any(map(is_not, owners, key.owners)):
             key.owners = owners

@@ -211,7 +211,7 @@ def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:
         number=child.handover.number,
         pid=os.getpid(),
         live=len(line.live),
-        pool_open=line.pool.open_count,
+        pool_open=sum(target.pool.open_count for target in line.targets),
         held_bytes=line.held_bytes,
         snapshot_version=feed.snapshot.version if feed.snapshot is not None else 0,
     )

@@ -40,6 +40,9 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 MAX_SHOWN_BYTES = 200
 """Of a path."""
 
+CHAT = b"/v1/chat/completions"
+"""OpenAI's format; what its clients put into the query is not for Anthropic."""
+
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
 _RESULTS = re.compile(rb"/v1/messages/batches/([^/]+)/results/?")
@@ -101,6 +104,8 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
+    if plain == CHAT and method == b"POST" and path.startswith(b"/v1/"):
+        return _CHAT._replace(path=shown(path))
     resource = resource_of(method, upstream_path)
     route = Route(shown(path), upstream_path + query, kind=_kind(plain, method, resource), resource=resource)
     if method == b"POST":
@@ -156,6 +161,21 @@ def with_reading(route: Route, method: bytes, *, strict: bool) -> Route:
     return route._replace(whole=route.whole or (strict and refers(resource)), codings=codings)
 
 
+def is_off(route: Route) -> bool:
+    """Whether `use_native_anthropic: false` turns `route` off: `/v1/messages` and what is below it."""
+    is_native = (route.reads_call and not route.chat) or bool(route.batch)
+    return is_native and not route.path.startswith("/anthropic/")
+
+
+def messages_off(route: Route) -> NotFound:
+    """The error for a route that is turned off."""
+    return NotFound(
+        f"`{route.path}` is turned off here (`use_native_anthropic: false`). To turn it on, start Ferryman "
+        "with `--native-anthropic`, set `USE_NATIVE_ANTHROPIC=true`, or put `use_native_anthropic: true` "
+        "into the config file."
+    )
+
+
 def batch_id_of(target: bytes) -> str:
     """The id of the batch whose results are at `target`; empty if they are not."""
     path = target.partition(b"?")[0]
@@ -178,6 +198,17 @@ def shown(path: bytes) -> str:
         path = path[absolute.end() :]
     return without_keys(path[:MAX_SHOWN_BYTES].decode("ascii", "backslashreplace"))
 
+
+_CHAT = Route(
+    "",
+    b"/v1/messages",
+    reads_call=True,
+    whole=True,
+    metered=True,
+    codings=_IDENTITY,
+    kind="messages",
+    chat=True,
+)
 
 _KNOWN = {
     path: relayed(path, b"", b"POST")

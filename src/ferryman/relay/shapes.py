@@ -74,8 +74,9 @@ class ClaudeCodeUser(msgspec.Struct, gc=False):
 
 
 class Prepared(msgspec.Struct, gc=False):
-    """What `prepare` made of a head, for when the client repeats it."""
+    """What `prepare` made of a head, for when the client repeats it to the upstream with this `face`."""
 
     target: bytes
+    face: object
     head: bytes
     mutations: str

@@ -10,6 +10,9 @@ UPSTREAM_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
 VERSION = b"anthropic-version"
 
+BETA = b"anthropic-beta"
+"""Names what a request wants that is not for everybody yet, with commas between."""
+
 DEFAULT_VERSION = b"2023-06-01"
 """Added when a client names no version: LiteLLM's documentation has such requests."""
 
