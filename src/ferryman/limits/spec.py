@@ -98,6 +98,7 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         tags: counted with each of its exchanges.
         scopes: ids of those that all of its exchanges are in, beside the gateway's.
         sees: whose files, batches and the like it sees: `key`, `team` or `all`.
+        aliases: further names of models, for its callers only.
     """
 
     token: str
@@ -112,6 +113,7 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tags: list[str] = []
     scopes: list[str] = []
     sees: str = "key"
+    aliases: dict[str, str] = {}
 
 
 class Defaults(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -33,6 +33,7 @@ from ferryman.relay.respond import error_answer, error_event, own_answer, relaye
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
+from ferryman.wire.splice import Splice
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -49,8 +50,8 @@ class Exchange(Flow):
     __slots__ = (
         "answered_at", "attempts", "attribution", "batch", "body", "body_bytes", "body_limit", "call",
         "caller", "claim", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
-        "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes",
-        "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
+        "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "renamed",
+        "response_bytes", "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -71,6 +72,7 @@ class Exchange(Flow):
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
+        self.renamed: list[Splice] | None = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
         self.meter: Meter = NO_METER
@@ -178,12 +180,12 @@ class Exchange(Flow):
     # ── 4. prepare ──
 
     def _prepare(self, text: Body) -> bool:
-        if ours := edited(text, self.call):
+        if ours := edited(text, self.call, self.renamed):
             self._let_go()
-            self._hold(ours)
+            self._hold(ours.body)
         body = None if self.streaming else self.body
         self.head, self.mutations = prepare(
-            self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
+            self.request, self.route, body, self.line.face, peer=self.client.peer, ours=ours
         )
         self.line.recorder.opened(self)
         return not self.settled

@@ -15,6 +15,7 @@ from ferryman.model import Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
+from ferryman.relay.models import Models, resolve
 from ferryman.relay.prepare import UpstreamFace
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.unpriced import Unpriced
@@ -40,6 +41,7 @@ class Line:
         check: what virtual keys are looked up with, `None` where none is asked for.
         gate: what limits and budgets are kept with, `None` where there are none.
         ownership: what keeps apart what callers have made, `None` where callers are not told apart.
+        models: what is known of models and aliases, `None` where all names go on as they are.
         limits: what each exchange is held to.
         face: what the upstream is given with each request.
         pool: the connections to it.
@@ -73,11 +75,13 @@ class Line:
         check: KeyCheck | None = None,
         gate: Gate | None = None,
         ownership: Ownership | None = None,
+        models: Models | None = None,
     ) -> None:
         self.auth = auth
         self.check = check
         self.gate = gate
         self.ownership = ownership
+        self.models = models
         self.limits = limits
         self.face = face
         self.pool = pool
@@ -161,6 +165,8 @@ class Line:
         Raises:
             RelayError: it names what is not for its caller, or a limit or a budget does not allow it.
         """
+        if self.models is not None and exchange.renamed is None and not resolve(exchange, text, self.models):
+            return False
         owned, gate = self.ownership, self.gate
         return (owned is None or owned.admits(exchange, text)) and (
             gate is None or gate.admits(exchange, text)

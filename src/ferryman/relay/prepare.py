@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from ferryman.wire.names import (
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
+from ferryman.wire.splice import Splice, named, spliced
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
@@ -71,13 +72,30 @@ def dropped(api_key: str | None) -> AbstractSet[bytes]:
     return names | UPSTREAM_CREDENTIALS if api_key else names
 
 
-def edited(body: Body, call: Call) -> Body | None:
-    """`body`, of which `call` was read, without the field that is ours; `None` if it has none.
+class Edited(NamedTuple):
+    """A body that was changed, and what of it: names for `x-ferryman-mutations`."""
+
+    body: Body
+    what: tuple[str, ...]
+
+
+def edited(body: Body, call: Call, splices: Sequence[Splice] | None = None) -> Edited | None:
+    """`body`, of which `call` was read, with `splices` and without the field that is ours.
+
+    Returns:
+        `None` if nothing is to be changed.
 
     Raises:
         InvalidRequest: it has more top-level fields than can be looked at.
     """
-    return None if call.litellm_metadata is ABSENT else without_member(body, "litellm_metadata")
+    if not splices and call.litellm_metadata is ABSENT:
+        return None
+    what = tuple(named(splices or ()))
+    if splices:
+        body = spliced(body, splices)
+    if call.litellm_metadata is not ABSENT:
+        return Edited(without_member(body, "litellm_metadata"), (*what, "litellm_metadata"))
+    return Edited(body, what)
 
 
 def prepare(
@@ -87,7 +105,7 @@ def prepare(
     face: UpstreamFace,
     *,
     peer: str = "",
-    is_edited: bool = False,
+    ours: Edited | None = None,
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
 
@@ -97,7 +115,7 @@ def prepare(
         body: all of it, `None` if it goes on as it comes.
         face: what the upstream wants.
         peer: the other end of the client's connection.
-        is_edited: the body is what `edited` made of it, and has no content coding any more.
+        ours: what was made of the body, which then has no content coding any more; `None` for nothing.
 
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
@@ -109,9 +127,9 @@ def prepare(
     else:
         head, mutations = _unframed_head(request, route, face, peer)
         request.fields.memo = Prepared(target, head, mutations)
-    if is_edited:
+    if ours is not None:
         head = without(head, _CODING)
-        mutations = "litellm_metadata" if mutations == "none" else f"{mutations}, litellm_metadata"
+        mutations = ", ".join(ours.what if mutations == "none" else (mutations, *ours.what))
     if body_bytes is None:
         return head + b"\r\ntransfer-encoding: chunked\r\n\r\n", mutations
     if body_bytes or request.chunked or request.length is not None:
