@@ -81,6 +81,7 @@ def keys_part(rows: KeyRows, share: str) -> bytes | None:
             tags=list(dict.fromkeys([*key.tags, *(team.tags if team is not None else ())])),
             scopes=[scope_id(one) for one in (key, user, team) if one is not None and has_terms(one)],
             sees=key.share or share,
+            aliases=key.aliases,
         )
         specs.append(spec)
     return _encode(specs)
