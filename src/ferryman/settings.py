@@ -211,6 +211,14 @@ class Settings:
     batch_poll_seconds: float = setting(
         60.0, "How often the upstream is asked for message batches whose results nobody reads.", at_least=0.1
     )
+    aliases: Mapping[str, str] | None = setting(
+        None,
+        "Further names of models: of one that the upstream has, or of a name that its list makes.",
+        example="{fast: claude-haiku-5-5}",
+    )
+    model_refresh_seconds: float = setting(
+        3600.0, "How often the upstream's list of models is fetched, where aliases need it.", at_least=1
+    )
     prices: Mapping[str, Mapping[str, str]] | None = setting(
         None,
         "Your own prices, by model (`*` stands for anything): dollars per million tokens for `input`, "

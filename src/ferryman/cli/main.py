@@ -10,6 +10,7 @@ from ferryman.cli.budgets import budgets
 from ferryman.cli.config import config
 from ferryman.cli.keys import keys
 from ferryman.cli.logs import logs
+from ferryman.cli.models import models
 from ferryman.cli.prices import prices
 from ferryman.cli.reprice import reprice
 from ferryman.cli.serve import serve
@@ -54,6 +55,7 @@ main.add_command(teams)
 main.add_command(budgets)
 main.add_command(logs)
 main.add_command(spend)
+main.add_command(models)
 main.add_command(prices)
 main.add_command(reprice)
 main.add_command(backup)

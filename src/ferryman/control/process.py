@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
 from ferryman.control.govern import Governor, Machines, authority_of
 from ferryman.control.ledger import Bookkeeper, keep
+from ferryman.control.models import ModelLists
 from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
@@ -76,7 +77,8 @@ async def work(child: Child) -> None:
     await _migrate(bookkeeper)
     await _check_keys(store, settings)
     limits = gateway_limits(settings)
-    publisher = Publisher(store, feed, limits, AuthorityRows(authority, store), lambda: {PRICES: prices.part})
+    lists, rows = ModelLists(settings, feed, clock), AuthorityRows(authority, store)
+    publisher = Publisher(store, feed, limits, rows, lambda: {PRICES: prices.part, **lists.parts})
     governor = _governor(authority, publisher, store, clock)
     feed.on_wanted = governor.want
     stored = asyncio.Event()
@@ -88,15 +90,13 @@ async def work(child: Child) -> None:
     key = settings.master_key
     desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
     reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
-    parts = (reports, owners, desk, Usage(store, spends, clock))
+    parts = (reports, owners, desk, Usage(store, spends, clock), lists)
     routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     await _publish(publisher)
-    watch = TaskOwner("control.watch")
-    watch.spawn(keep_told(prices, feed), "prices")
-    watch.spawn(keep_published(publisher), "keys")
+    watch = _watch(prices=keep_told(prices, feed), keys=keep_published(publisher), models=lists.keep())
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     _tune_collector()
@@ -111,6 +111,14 @@ async def work(child: Child) -> None:
         part.close()
     await publisher.close()
     await feed.close()
+
+
+def _watch(**loops: Coroutine[object, object, None]) -> TaskOwner:
+    """What looks for changes as long as the control plane lives."""
+    watch = TaskOwner("control.watch")
+    for name, loop in loops.items():
+        watch.spawn(loop, name)
+    return watch
 
 
 def _accounting(

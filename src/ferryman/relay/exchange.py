@@ -34,7 +34,6 @@ from ferryman.relay.prepare import prepare
 from ferryman.relay.record import ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, own_answer, relayed_fields
 from ferryman.relay.route import route
-from ferryman.relay.target import keep_together, target_of
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
 from ferryman.wire.splice import Splice, spliced
@@ -49,14 +48,15 @@ class Exchange(Flow):
     `line.held_bytes`; `body_bytes`: as far as it has come; `streaming`: it goes upstream as it comes;
     `edits`: of the body, positions in its decoded text;
     `held_answer`: until its cost can be told in its head; `client_gone`: the exchange goes on without
-    its client; `ready_at`: since when nothing but us was waited for.
+    its client; `ready_at`: since when nothing but us was waited for; `is_resolved`: its model is the
+    one that is really asked; `is_directed`: its `target` is the upstream that it goes to.
     """
 
     __slots__ = (
         "answered_at", "attribution", "batch", "body", "body_bytes", "body_limit", "caller", "chat", "claim",
-        "cost", "edits", "head", "held_answer", "held_bytes", "hold", "mutations", "opening",
-        "overhead_seconds", "ready_at", "refusal", "response_bytes", "settled", "started", "started_at",
-        "status",
+        "cost", "edits", "head", "held_answer", "held_bytes", "hold", "is_directed", "is_resolved",
+        "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes", "settled",
+        "started", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
@@ -79,6 +79,7 @@ class Exchange(Flow):
         self.head = self.opening = b""
         self.mutations = "none"
         self.edits: Sequence[Splice] = ()
+        self.is_resolved = self.is_directed = False
         self.chat: Chat | None = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
@@ -179,8 +180,6 @@ class Exchange(Flow):
         elif not self.settled:  # the client may have left meanwhile
             self.ready_at = self.line.clock.monotonic()
             self.call = call
-            if len(self.line.targets) > 1:
-                self.target = target_of(self.line.targets, call.model)
             self.admit(text)
 
     # ── 3. admit ──
@@ -190,10 +189,8 @@ class Exchange(Flow):
         try:
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
-                if self.route.batch == "create":
-                    self.batch = batch_call(self)
-                    keep_together(self.line.targets, self.batch.names)
-            if self.line.admits(self, text):
+                self.batch = batch_call(self) if self.route.batch == "create" else None
+            if (self.is_directed or self.line.directs(self, text)) and self.line.admits(self, text):
                 self._go_on(text)
         except RelayError as error:
             self.fail(error)

@@ -16,9 +16,10 @@ from ferryman.model import Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
+from ferryman.relay.models import Models, resolve
 from ferryman.relay.recorder import Recorder
 from ferryman.relay.route import is_off, messages_off
-from ferryman.relay.target import Target
+from ferryman.relay.target import Target, keep_together, target_of
 from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
@@ -43,6 +44,7 @@ class Line:
         check: what virtual keys are looked up with, `None` where none is asked for.
         gate: what limits and budgets are kept with, `None` where there are none.
         ownership: what keeps apart what callers have made, `None` where callers are not told apart.
+        models: what is known of models and aliases, `None` where all names go on as they are.
         limits: what each exchange is held to.
         targets: the upstreams; the first one takes what names no model of another.
         serves_messages: `/v1/messages` is served; see `use_native_anthropic`.
@@ -76,11 +78,13 @@ class Line:
         gate: Gate | None = None,
         ownership: Ownership | None = None,
         serves_messages: bool = True,
+        models: Models | None = None,
     ) -> None:
         self.auth = auth
         self.check = check
         self.gate = gate
         self.ownership = ownership
+        self.models = models
         self.limits = limits
         self.targets = targets
         self.serves_messages = serves_messages
@@ -160,6 +164,25 @@ class Line:
             self.gate.admit_route(exchange.caller.key, exchange.route)
         if self.ownership is not None:
             self.ownership.begin(exchange)
+
+    def directs(self, exchange: Exchange, text: Body) -> bool:
+        """Whether it is known which model a call asks for, and where it goes; if not, it waits or is over.
+
+        Its `admit` is called again after a wait.
+
+        Raises:
+            RelayError: it asks for what is not there, or for what no single upstream has.
+        """
+        if self.models is not None and not exchange.is_resolved:
+            exchange.is_resolved = True
+            if not resolve(exchange, text, self.models):
+                return False
+        exchange.is_directed = True
+        if len(self.targets) > 1:
+            if exchange.batch is not None:
+                keep_together(self.targets, exchange.batch.names)
+            exchange.target = target_of(self.targets, exchange.call.model)
+        return True
 
     def admits(self, exchange: Exchange, text: Body) -> bool:
         """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.

@@ -29,13 +29,14 @@ from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
-from ferryman.process.messages import PRICES, WorkerState
+from ferryman.process.messages import MODELS, PRICES, WorkerState
 from ferryman.relay.ask import Asker
 from ferryman.relay.feed import Feed
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import keyring_part
 from ferryman.relay.line import KEYS_NOT_KNOWN
 from ferryman.relay.listen import Place
+from ferryman.relay.models import models_part
 from ferryman.relay.owners import asking
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
@@ -194,14 +195,14 @@ async def keys_told(child: Child, worker: Worker) -> None:
 
 
 def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:
-    """What a part of a snapshot is made into: prices into a catalog, of the same as `catalog`; or keys.
+    """What a part of a snapshot is made into: prices into a catalog, of the same as `catalog`; models; keys.
 
     Raises:
         ValueError: it cannot be read.
     """
     if name == PRICES:
         return adjusted(Catalog(catalog.file), *msgspec.json.decode(data, type=PriceRules))
-    return keyring_part(name, data)
+    return models_part(data) if name == MODELS else keyring_part(name, data)
 
 
 def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:

@@ -28,11 +28,11 @@ OWN_PATHS = frozenset(
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
 _CONTROL = re.compile(
-    rb"/(?:metrics|openapi\.json|ui|audit|global/spend|api/oauth/usage"
+    rb"/(?:metrics|openapi\.json|ui|audit|refresh|global/spend|api/oauth/usage"
     rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control|v2/key)/.*)",
     re.DOTALL,
 )
-"""Answered by the control plane. Most are LiteLLM's paths; one is Claude Code's."""
+"""Answered by the control plane. Most are LiteLLM's paths; one is Claude Code's, and one argo-proxy's."""
 
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""

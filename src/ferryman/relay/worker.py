@@ -26,7 +26,7 @@ from ferryman.limits.patterns import compiled
 from ferryman.model import Ended
 from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.catalog import Catalog
-from ferryman.process.messages import PRICES, Snapshot
+from ferryman.process.messages import MODELS, PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, batch, meter, ownership, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.authenticate import KeyCheck
@@ -37,6 +37,7 @@ from ferryman.relay.keyring import Keyring
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
 from ferryman.relay.manners import Manners
+from ferryman.relay.models import NO_MODELS, models_of
 from ferryman.relay.own import control_line
 from ferryman.relay.owners import Ask, Owners
 from ferryman.relay.ownership import Ownership
@@ -44,6 +45,7 @@ from ferryman.relay.recorder import Recorder
 from ferryman.relay.target import Target
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
+from ferryman.settings_models import configured_models
 from ferryman.settings_targets import Upstream, upstreams_of
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID, UPSTREAM_CREDENTIALS
@@ -162,6 +164,8 @@ class Worker:
         if isinstance(catalog, Catalog):
             self.line.catalog = catalog
         self.keyring.take(snapshot.version, snapshot.parts)
+        models = snapshot.parts.get(MODELS)
+        self.line.models = models or (NO_MODELS if self.keyring.aliased else None)
         if self.line.gate is not None:
             self.line.gate.take(self.keyring.defaults.time_zone)
 
@@ -245,6 +249,7 @@ def build_line(
         catalog=catalog_of(settings),
         check=check,
         gate=gate,
+        models=models_of(configured_models(settings)),
         serves_messages=settings.use_native_anthropic is not False,
     )
 

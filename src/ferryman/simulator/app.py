@@ -25,7 +25,7 @@ from ferryman.simulator.file_api import Files
 from ferryman.simulator.front import CALL, Front, Performance, call_of, request_id
 from ferryman.simulator.headers import has_beta
 from ferryman.simulator.intake import Receive, Scope, Send, take
-from ferryman.simulator.models import check_model, model_info, model_page
+from ferryman.simulator.models import argo_list, check_model, model_info, model_page
 from ferryman.simulator.own_api import OwnPaths
 from ferryman.simulator.script import json_script, stream_script
 from ferryman.simulator.settings import SimulatorSettings
@@ -100,6 +100,8 @@ class _Simulator:
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
         call = self.front.known_caller(request)
+        if self.settings.model_list == "argo":
+            return self.front.json(call, argo_list(self.settings.models))
         return self.front.json(call, model_page(self.settings.models, request.query_params))
 
     async def model(self, request: Request) -> Response:
