@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from ferryman.hosts import TrustedProxies, is_loopback, trusted_proxies
+from ferryman.settings_images import ImageSettings
 from ferryman.settings_row import setting
 from ferryman.wording import MASK
 
@@ -22,7 +23,7 @@ _BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Settings:
+class Settings(ImageSettings):
     """The settings in force. Units are in the names."""
 
     host: str = setting("127.0.0.1", "Address to listen on.", flags=("-H",))
@@ -326,8 +327,8 @@ def _types() -> dict[str, Any]:
 
 
 def rows() -> tuple[Field[Any], ...]:
-    """The table itself, for command line, documentation and `config show`."""
-    return fields(Settings)
+    """The table itself, for command line, documentation and `config show`; what is inherited comes last."""
+    return tuple(sorted(fields(Settings), key=lambda row: row.name not in Settings.__annotations__))
 
 
 def env_names(row: Field[Any]) -> tuple[str, ...]:
