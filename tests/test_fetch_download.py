@@ -168,10 +168,11 @@ def test_redirects_are_followed_three_times(line: Bench, status: int) -> None:
     last = line.upstream(giving(PNG))
     third = line.upstream(redirecting(f"{last.url}/a".encode(), status))
     second = line.upstream(redirecting(f"{third.url}/b".encode(), status))
-    first = line.upstream(redirecting(f"//127.0.0.1:{second.port}/c".encode(), status))
+    first = line.upstream(redirecting(f"//127.0.0.1:{second.port}/ü?ö".encode(), status))
     everyone = listed(first, second, third, last)
     assert isinstance(fetched(first.url, listed=everyone), Inlined)
     assert last.requests[0].line == b"GET /a HTTP/1.1"
+    assert second.requests[0].line == b"GET /%C3%BC?%C3%B6 HTTP/1.1"
     before = line.upstream(redirecting(first.url.encode(), status))
     assert reason(before.url, listed=f"{everyone},{listed(before)}") == "it redirects more than 3 times"
 

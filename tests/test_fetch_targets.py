@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from ferryman.errors import SettingsError
 from ferryman.http1.origin import Origin
 from ferryman.http1.resolve import Address
+from ferryman.relay.fetch.store import MAX_STORE_BYTES, MAX_STORE_ENTRIES
 from ferryman.relay.fetch.target import (
     MAX_URL_CHARACTERS,
+    PORTS,
     Refused,
     check_addresses,
     kind_of,
@@ -22,8 +24,10 @@ from ferryman.relay.fetch.target import (
     target_of,
     told,
 )
+from ferryman.settings import Settings
 from ferryman.settings_images import ListedHost, listed_hosts
 from ferryman.settings_load import load
+from ferryman.wire.images import MAX_SOURCES
 
 NONE: frozenset[ListedHost] = frozenset()
 
@@ -254,3 +258,16 @@ def test_list_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> None:
         load({}, environ={}, directory=tmp_path)
     problem = f"image_hosts, from {path}: `http://c` is no host; wanted a name, or `name:port`."
     assert caught.value.problems == [problem]
+
+
+def test_page_names_the_bounds_in_force() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "images.md").read_text("utf-8")
+    for bound in (MAX_STORE_ENTRIES, MAX_SOURCES, MAX_URL_CHARACTERS):
+        assert f"{bound:,} " in page
+    assert f"{MAX_STORE_BYTES >> 20} MB" in page
+    assert {f"{port}" for port in PORTS} <= set(re.findall(r"[0-9]+", page))
+    settings = Settings()
+    assert f"| `max_image_bytes` | {settings.max_image_bytes >> 20} MB |" in page
+    assert f"| `max_images_bytes` | {settings.max_images_bytes >> 20} MB |" in page
+    assert f"| `image_timeout_seconds` | {settings.image_timeout_seconds:g} |" in page
+    assert f"| `image_downloads` | {settings.image_downloads} |" in page

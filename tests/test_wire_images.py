@@ -67,6 +67,7 @@ def test_sources_within_tool_results_and_documents_are_found() -> None:
     assert found_in(body_of(result)) == [("image", URL), ("document", "https://img.example/b.pdf")]
     assert found_in(body_of(inner)) == [("image", URL)]
     assert found_in(body_of(nested)) == [("image", URL)]
+    assert found_in(body_of({"type": "tool_result", "content": [nested]})) == []  # no reader goes so deep
 
 
 @pytest.mark.parametrize(

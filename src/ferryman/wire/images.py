@@ -38,8 +38,13 @@ _MAX_DEPTH = 3
 SIGNATURE_BYTES = 12
 """Of a file's beginning that tell its type."""
 
-_MARKS = (b'"url"', b"\\u007", b"\\u006")
+_ESCAPES = (b"\\u007", b"\\u006")
+_MARKS = (b'"url"', *_ESCAPES)
 """The word, and the escapes of its letters that could spell it otherwise."""
+
+_MARKS_OF_VALUES = (*(before + b'"url"' for before in (b":", b" ", b"\n", b"\t", b"\r")), *_ESCAPES)
+"""The same where it can be a value: tools often have a parameter of this name, and in JSON without spaces
+that is told here, at a fifth of the cost of `_VALUE`."""
 
 _VALUE = re.compile(rb':[ \t\r\n]*+"(?:u|\\u0075)(?:r|\\u0072)(?:l|\\u006[cC])"')
 """A member whose value is `url`. Within a string no quote stands unescaped."""
@@ -107,7 +112,7 @@ def url_sources(body: bytes | bytearray) -> list[UrlSource]:
     Raises:
         InvalidRequest: a field on the way to a source stands twice, or there is too much to look through.
     """
-    if not may_contain(body, _MARKS):
+    if not may_contain(body, _MARKS) or not may_contain(body, _MARKS_OF_VALUES):
         return []
     marks: list[int] = []
     for found in _VALUE.finditer(body):

@@ -158,10 +158,10 @@ class _Receiver:
     def _read_head(self, head: ResponseHead) -> str | None:
         """Where a redirect leads to, `None` if a file follows."""
         if head.status in _REDIRECTS:
-            location = head.fields.text(b"location")
-            if location is None or b"location" in head.fields.repeated:
+            found = head.fields.values(b"location")
+            if len(found) != 1:
                 raise Refused(f"its server answers with status {head.status} and no single `Location`")
-            return location
+            return found[0].decode("utf-8", "replace")  # as browsers do
         if head.status != 200:
             raise Refused(f"its server answers with status {head.status}")
         codings = head.fields.values(b"content-encoding")

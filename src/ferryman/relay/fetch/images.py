@@ -140,8 +140,8 @@ class Images:
             async with asyncio.timeout(self.limits.seconds):
                 await self._turns.acquire()
         except TimeoutError:
-            seconds = f"{self.limits.seconds:g} s (`image_timeout_seconds`)"
-            raise Refused(f"other downloads held all places for {seconds} (`image_downloads`)") from None
+            bounds = f"{self.limits.seconds:g} s (`image_timeout_seconds`, `image_downloads`)"
+            raise Refused(f"other downloads held all places for {bounds}") from None
         finally:
             self._waiting -= 1
         try:
