@@ -26,8 +26,8 @@ def _types() -> dict[str, Any]:
 
 
 def rows() -> tuple[Field[Any], ...]:
-    """The table itself, for command line, documentation and `config show`."""
-    return fields(Settings)
+    """The table itself, for command line, documentation and `config show`; what is inherited comes last."""
+    return tuple(sorted(fields(Settings), key=lambda row: row.name not in Settings.__annotations__))
 
 
 def env_names(row: Field[Any]) -> tuple[str, ...]:

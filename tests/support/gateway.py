@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -63,6 +64,7 @@ class Gateway:
         control_socket: str | None = None,
         counters: Admission | None = None,
         ask: Ask | None = None,
+        images_directory: Path | None = None,
     ) -> None:
         self.entries: list[Entry] = []
         self.keeps: Callable[[Entry], Entry] = lambda entry: entry
@@ -77,6 +79,7 @@ class Gateway:
             control_socket=control_socket,
             counters=counters,
             ask=ask,
+            images_directory=images_directory,
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 

@@ -24,6 +24,7 @@ SPECIAL = {
         ("max_budget", "max_session_budget", "max_end_user_budget"), ("0", "1", "12.50", "0.000000001")
     ),
     **dict.fromkeys(("budget_duration", "end_user_budget_duration"), ("1d", "30s", "12h", "1mo")),
+    "image_hosts": ("img.internal", "10.0.0.5:9000", "[::1]:80, img.internal", "a.b,"),
     "time_zone": ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Etc/GMT+1"),
     "public_url": tuple(f"https://text-{step}/path" for step in (1, 2, 3, 4)),
 }

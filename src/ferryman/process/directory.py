@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ class RuntimeDirectory:
         relayed: takes the requests that came to the workers.
         feed: where workers report and are told what changes.
         counters: the file of the table that all processes count limits and budgets in.
+        images: where workers keep what they have fetched for requests; made when it is first used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +42,7 @@ class RuntimeDirectory:
         self.relayed = path / "relayed.sock"
         self.feed = path / "feed.sock"
         self.counters = path / "counters"
+        self.images = path / "images"
         self._lock: int | None = None
 
     def __repr__(self) -> str:
@@ -78,6 +81,7 @@ class RuntimeDirectory:
             return
         for path in (self.control, self.relayed, self.feed, self.counters, self.path / "lock"):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.images, ignore_errors=True)
         with contextlib.suppress(OSError):  # somebody keeps a file of his own in it
             self.path.rmdir()
         os.close(self._lock)

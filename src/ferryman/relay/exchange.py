@@ -26,6 +26,7 @@ from ferryman.relay.charge import charge
 from ferryman.relay.chat import TRANSLATED, Chat, read_chat
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
+from ferryman.relay.inline import inlines
 from ferryman.relay.line import Line
 from ferryman.relay.manners import splices_for
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
@@ -46,10 +47,9 @@ class Exchange(Flow):
 
     Attributes whose names don't say it: `body`: as far as it is held, which takes `held_bytes` of
     `line.held_bytes`; `body_bytes`: as far as it has come; `streaming`: it goes upstream as it comes;
-    `edits`: of the body, positions in its decoded text;
-    `held_answer`: until its cost can be told in its head; `client_gone`: the exchange goes on without
-    its client; `ready_at`: since when nothing but us was waited for; `is_resolved`: its model is the
-    one that is really asked; `is_directed`: its `target` is the upstream that it goes to.
+    `edits`: of the body, positions in its decoded text; `held_answer`: until its cost can be told in its
+    head; `client_gone`: it goes on without its client; `ready_at`: since when nothing but us was waited for;
+    `is_resolved`: its model is what is really asked; `is_directed`: its `target` is known.
     """
 
     __slots__ = (
@@ -190,16 +190,22 @@ class Exchange(Flow):
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
                 self.batch = batch_call(self) if self.route.batch == "create" else None
-            if (self.is_directed or self.line.directs(self, text)) and self.line.admits(self, text):
-                self._go_on(text)
+            line = self.line
+            may_go = (self.is_directed or line.directs(self, text)) and line.admits(self, text)
+            if may_go and not inlines(self, text):
+                self.go_on(text)
         except RelayError as error:
             self.fail(error)
 
     # ── 4. prepare ──
 
-    def _go_on(self, text: Body) -> None:
-        if self._prepare(text):
-            self._forward()
+    def go_on(self, text: Body) -> None:
+        """Send what was let through, perhaps after a wait for what it names."""
+        try:
+            if self._prepare(text):
+                self._forward()
+        except RelayError as error:
+            self.fail(error)
 
     def _prepare(self, text: Body) -> bool:
         target = self.target

@@ -27,6 +27,7 @@ from ferryman.tasks import TaskOwner
 if TYPE_CHECKING:
     from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
+    from ferryman.relay.fetch.images import Images
     from ferryman.relay.flow import Flow
     from ferryman.relay.gate import Gate
     from ferryman.relay.ownership import Ownership
@@ -45,6 +46,7 @@ class Line:
         gate: what limits and budgets are kept with, `None` where there are none.
         ownership: what keeps apart what callers have made, `None` where callers are not told apart.
         models: what is known of models and aliases, `None` where all names go on as they are.
+        images: fetches what requests name by URL, `None` where no upstream wants that.
         limits: what each exchange is held to.
         targets: the upstreams; the first one takes what names no model of another.
         serves_messages: `/v1/messages` is served; see `use_native_anthropic`.
@@ -85,6 +87,7 @@ class Line:
         self.gate = gate
         self.ownership = ownership
         self.models = models
+        self.images: Images | None = None
         self.limits = limits
         self.targets = targets
         self.serves_messages = serves_messages

@@ -89,6 +89,7 @@ async def work(child: Child) -> None:
                 control_socket=str(directory.relayed),
                 counters=counters,
                 ask=asking(Asker(str(directory.control))),
+                images_directory=directory.images,
             )
             try:
                 await serve(child, worker, str(directory.feed), claim)

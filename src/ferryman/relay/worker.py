@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import structlog
 
@@ -31,6 +32,7 @@ from ferryman.relay import attribute, authenticate, batch, meter, ownership, pre
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.authenticate import KeyCheck
 from ferryman.relay.exchange import Exchange
+from ferryman.relay.fetch.images import build_images
 from ferryman.relay.forward import shutting_down
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import Keyring
@@ -79,6 +81,7 @@ class Worker:
         control_socket: str | None = None,
         counters: Admission | None = None,
         ask: Ask | None = None,
+        images_directory: Path | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -93,6 +96,7 @@ class Worker:
                 to a limit or a budget.
             ask: asks the control plane for owners, `None` without one: then callers with a key see only what
                 was made through this worker.
+            images_directory: where workers keep the images that they have fetched, `None` keeps none.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
@@ -103,6 +107,10 @@ class Worker:
         self.line = build_line(settings, clock=self.clock, recorder=recorder, check=check, gate=gate)
         if check is not None:
             self.line.ownership = Ownership(Owners(ask or _nobody, self.clock.monotonic))
+        if any(target.manners.images != "off" for target in self.line.targets):
+            self.line.images = build_images(
+                settings, directory=images_directory, monotonic=self.clock.monotonic
+            )
         if control_socket is not None:
             self.line.control = control_line(
                 self.line,
@@ -190,6 +198,8 @@ class Worker:
         await self.line.tasks.close()
         if self.line.ownership is not None:
             await self.line.ownership.close()
+        if self.line.images is not None:
+            await self.line.images.close()
         for pool in self.line.pools:
             await pool.close()
 
