@@ -190,9 +190,7 @@ class Exchange(Flow):
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
                 self.batch = batch_call(self) if self.route.batch == "create" else None
-            line = self.line
-            may_go = (self.is_directed or line.directs(self, text)) and line.admits(self, text)
-            if may_go and not inlines(self, text):
+            if self.line.admits(self, text) and not inlines(self, text):
                 self.go_on(text)
         except RelayError as error:
             self.fail(error)

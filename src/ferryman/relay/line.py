@@ -168,10 +168,21 @@ class Line:
         if self.ownership is not None:
             self.ownership.begin(exchange)
 
-    def directs(self, exchange: Exchange, text: Body) -> bool:
-        """Whether it is known which model a call asks for, and where it goes; if not, it waits or is over.
+    def admits(self, exchange: Exchange, text: Body) -> bool:
+        """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.
 
-        Its `admit` is called again after a wait.
+        Raises:
+            RelayError: it names what is not there or not for its caller, or a limit or a budget does not allow it.
+        """
+        if not exchange.is_directed and not self._directs(exchange, text):
+            return False
+        owned, gate = self.ownership, self.gate
+        return (owned is None or owned.admits(exchange, text)) and (
+            gate is None or gate.admits(exchange, text)
+        )
+
+    def _directs(self, exchange: Exchange, text: Body) -> bool:
+        """Whether it is known which model a call asks for, and where it goes; if not, it waits or is over.
 
         Raises:
             RelayError: it asks for what is not there, or for what no single upstream has.
@@ -186,17 +197,6 @@ class Line:
                 keep_together(self.targets, exchange.batch.names)
             exchange.target = target_of(self.targets, exchange.call.model)
         return True
-
-    def admits(self, exchange: Exchange, text: Body) -> bool:
-        """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.
-
-        Raises:
-            RelayError: it names what is not for its caller, or a limit or a budget does not allow it.
-        """
-        owned, gate = self.ownership, self.gate
-        return (owned is None or owned.admits(exchange, text)) and (
-            gate is None or gate.admits(exchange, text)
-        )
 
     def settle(self, exchange: Exchange, usage: Usage | None) -> None:
         """Give back what `exchange`, which is over, has taken of limits and budgets."""

@@ -119,7 +119,12 @@ class Worker:
                 dropped=dropped_on_request(settings),
                 reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
             )
-        self.server = Server(
+        self.server = self._server(settings)
+        self.listener = Listener(settings, place)
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def _server(self, settings: Settings) -> Server:
+        return Server(
             partial(Exchange, self.line),
             self._error_without_exchange,
             monotonic=self.clock.monotonic,
@@ -134,8 +139,6 @@ class Worker:
             reader=FieldReader(dropped_on_request(settings), REQUEST_FIELDS),
             is_proxy=partial(is_proxy, trusted=settings.trusted),
         )
-        self.listener = Listener(settings, place)
-        self._sweeping: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.listener!r}: {self.line!r}>"
