@@ -172,7 +172,7 @@ class Line:
         """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.
 
         Raises:
-            RelayError: it names what is not there or not for its caller, or a limit or a budget does not allow it.
+            RelayError: it names what is not there or not for its caller; a limit or a budget is reached.
         """
         if not exchange.is_directed and not self._directs(exchange, text):
             return False
