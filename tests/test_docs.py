@@ -239,6 +239,13 @@ def test_every_key_of_the_simulator_stands() -> None:
     assert first_cells(ROOT / "docs" / "simulator.md", heading) == set(KEYS)
 
 
+def test_every_check_of_the_doctor_stands() -> None:
+    makers = r"\b(?:ok|problem|warning|skipped|refused|directory_check)\(\s*\"([a-z ]+)\""
+    sources = (ROOT / "src" / "ferryman" / "doctor").glob("*.py")
+    checks = {name for path in sources for name in re.findall(makers, path.read_text("utf-8"))}
+    assert first_cells(ROOT / "docs" / "doctor.md", "## What is looked at") == checks
+
+
 def test_version_stands_in_readme_and_changelog() -> None:
     for name in ("README.md", "CHANGELOG.md"):
         assert ferryman.__version__ in (ROOT / name).read_text("utf-8")
