@@ -16,13 +16,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from ferryman.hosts import TrustedProxies, is_loopback, trusted_proxies
 from ferryman.settings_row import setting
+from ferryman.settings_traces import TraceSettings
 from ferryman.wording import MASK
 
 _BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Settings:
+class Settings(TraceSettings):
     """The settings in force. Units are in the names."""
 
     host: str = setting("127.0.0.1", "Address to listen on.", flags=("-H",))
