@@ -26,6 +26,7 @@ from ferryman.ledger.files import SUFFIX
 from ferryman.settings import Settings
 from ferryman.store.schema import REVISION
 from tests.conftest import Bench
+from tests.support.collector import Collector
 from tests.support.edge import Connection, Script, answering
 from tests.support.postgres import Server
 from tests.support.processes import Family
@@ -338,6 +339,26 @@ def test_master_key_that_can_be_guessed_is_a_warning(doctor: Doctor, line: Bench
     found = doctor(*words, env={"FERRYMAN_MASTER_KEY": "sk-1234"})
     assert found["master key"]["state"] == "warning"
     assert "sk-1234" not in str(found)
+
+
+def test_collector_is_asked_where_traces_are_on(doctor: Doctor, line: Bench) -> None:
+    url, traces = line.upstream(saying()).url, {"OTEL_TRACES_EXPORTER": "otlp"}
+    with Collector() as collector:
+        env = traces | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        assert doctor("--upstream-url", url, env=env)["traces"]["state"] == "ok"
+        collector.status = 404
+        refused = doctor("--upstream-url", url, env=env)["traces"]
+    assert refused["state"] == "warning"
+    assert "404" in refused["detail"]
+    away = doctor("--upstream-url", url, env=env)["traces"]
+    assert away["detail"] == "the collector does not take spans (connection refused)"
+
+
+def test_traces_without_their_libraries_are_a_problem(doctor: Doctor, line: Bench) -> None:
+    words = ("--upstream-url", line.upstream(saying()).url)
+    found = doctor(*words, env={"OTEL_TRACES_EXPORTER": "otlp"}, without=("opentelemetry",))
+    assert found["traces"]["state"] == "problem"
+    assert "ferryman[otel]" in found["traces"]["advice"]
 
 
 @pytest.mark.parametrize(("days", "state"), [(90, "ok"), (RENEWAL_DAYS - 1, "warning"), (-1, "problem")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -21,12 +23,13 @@ from opentelemetry.semconv.attributes import (
     url_attributes,
 )
 
+from ferryman.control.traces import FLUSH_SPANS, MAX_WAITING, Traces
 from ferryman.http1.origin import Origin
 from ferryman.ledger.records import encode
 from ferryman.model import SETTLEMENT, Cost, Ended, Entry, OutputTokensDetails, Usage
 from ferryman.simulator.server import Server as Simulator
 from ferryman.store.rows import entry_of_row, row_of
-from ferryman.telemetry.otel import EntryIds
+from ferryman.telemetry.otel import EntryIds, Tracing
 from ferryman.telemetry.spans import span_of
 from tests.conftest import Bench
 from tests.support.collector import Collector
@@ -203,6 +206,27 @@ def test_collector_that_is_away_holds_nobody_up(stack: ExitStack, tmp_path: Path
     code, _, messages = traced.family.end(15)
     assert code == 0
     assert "process killed" not in messages
+
+
+def test_what_a_slow_collector_cannot_take_is_dropped_and_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections, and says nothing
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        traces = Traces(Tracing(), UPSTREAM)
+        row = row_of(encode(entry(1)))
+        traces.take([row] * FLUSH_SPANS)
+        connection, _ = listener.accept()  # so the thread waits for its answer
+        before = time.monotonic()
+        for _ in range(MAX_WAITING + 2):
+            traces.take([row])
+        assert time.monotonic() - before < 0.5
+        assert f"{MAX_WAITING} batches waiting, " in repr(traces)
+        assert not repr(traces).endswith(" 0 entries dropped>")
+        connection.close()
+    traces.close()
 
 
 def test_entry_that_is_told_of_twice_is_one_span() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from ferryman.clock import Clock
+from ferryman.doctor.collector import collector_check
 from ferryman.doctor.database import database_checks
 from ferryman.doctor.disk import disk_checks
 from ferryman.doctor.entrance import (
@@ -48,6 +49,8 @@ def examine(loaded: Loaded, clock: Clock) -> Iterator[Finding]:
     yield from disk_checks(settings, running=holder is not None)
     yield from database_checks(settings)
     yield from asyncio.run(upstream_checks(settings, clock))
+    if (collector := collector_check(settings)) is not None:
+        yield collector
 
 
 def settings_finding(loaded: Loaded) -> Finding:

@@ -6,13 +6,15 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 
 from __future__ import annotations
 
+import logging
+import re
 from hashlib import blake2b
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -22,6 +24,14 @@ from ferryman.telemetry.spans import Span
 
 UNNAMED = "unknown_service"
 """How a resource is called that nobody has given a name (https://opentelemetry.io/docs/specs/semconv/resource/)."""
+
+
+TRIAL_SECONDS = 3.0
+"""For a collector to take a message; the library tries again until then."""
+
+
+_SYSTEM_REASON = re.compile(r"\[Errno -?[0-9]+\] ([^\"')]+)")
+"""What the system says, among all that the library says around it."""
 
 
 class EntryIds(IdGenerator):
@@ -88,6 +98,34 @@ class Tracing:
     def close(self) -> None:
         """Send what is left, and end."""
         self._provider.shutdown()
+
+
+class _Said(logging.Handler):
+    """Keeps what the library says first: the reason, before that it has given up."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep `record`."""
+        self.text = self.text or record.getMessage()
+
+
+def trial() -> str | None:
+    """Send the collector a message without spans; why it does not take that, `None` if it does.
+
+    Raises:
+        ValueError: a variable cannot be used.
+    """
+    said, logger = _Said(), logging.getLogger("opentelemetry")
+    logger.addHandler(said)
+    try:
+        exporter = OTLPSpanExporter(timeout=TRIAL_SECONDS)
+        taken = exporter.export([]) is SpanExportResult.SUCCESS
+        exporter.shutdown()  # type: ignore[no-untyped-call]  # of the library
+    finally:
+        logger.removeHandler(said)
+    found = _SYSTEM_REASON.search(said.text)
+    return None if taken else found[1].lower() if found else said.text or "no reason is told"
 
 
 def resource() -> Resource:
