@@ -35,7 +35,7 @@ from tests.conftest import Bench
 from tests.support.collector import Collector
 from tests.support.processes import Family
 from tests.support.stores import entry
-from tests.test_cli import Process
+from tests.test_cli import DEADLINE_SECONDS, Process
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{SPAN}-01"
@@ -80,7 +80,9 @@ class Traced:
         headers = {"x-api-key": "any", "anthropic-version": "2023-06-01"} | more.pop("headers", {})
         if traceparent is not None:
             headers["traceparent"] = traceparent
-        return httpx.post(f"{self.family.url}/v1/messages", json=ASKED | more, headers=headers)
+        return httpx.post(
+            f"{self.family.url}/v1/messages", json=ASKED | more, headers=headers, timeout=DEADLINE_SECONDS
+        )
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_message_is_a_span_of_the_clients_trace(traced: Traced) -> None:
 def test_context_goes_upstream_as_it_came(stack: ExitStack, line: Bench) -> None:
     gateway, upstream = line.pair()
     headers = {"traceparent": SAMPLED, "tracestate": "vendor=1,other=2", "baggage": "a=b"}
-    httpx.get(f"{gateway.url}/v1/models", headers=headers)
+    httpx.get(f"{gateway.url}/v1/models", headers=headers, timeout=DEADLINE_SECONDS)
     for name, value in headers.items():
         assert upstream.requests[0].values(name.encode()) == [value.encode()]
     assert gateway.entry().traceparent == SAMPLED
@@ -146,14 +148,18 @@ def test_context_goes_upstream_as_it_came(stack: ExitStack, line: Bench) -> None
 )
 def test_only_what_is_a_traceparent_is_kept(line: Bench, header: str, kept: str | None) -> None:
     gateway, _ = line.pair()
-    httpx.get(f"{gateway.url}/v1/models", headers={"traceparent": header})
+    httpx.get(f"{gateway.url}/v1/models", headers={"traceparent": header}, timeout=DEADLINE_SECONDS)
     assert gateway.entry().traceparent == kept
 
 
 def test_stream_error_and_other_paths_are_spans(traced: Traced) -> None:
     traced.ask(stream=True)
     traced.ask(headers={"x-simulator": "status=529"})
-    httpx.get(f"{traced.family.url}/v1/models/claude-opus-5-5", headers={"x-api-key": "any"})
+    httpx.get(
+        f"{traced.family.url}/v1/models/claude-opus-5-5",
+        headers={"x-api-key": "any"},
+        timeout=DEADLINE_SECONDS,
+    )
     stream, failed, other = sorted(traced.collector.wanted(3), key=lambda one: one.started_at_nanoseconds)
     assert stream.attributes["gen_ai.request.stream"] is True
     assert 0 < stream.attributes["gen_ai.response.time_to_first_chunk"] < 10
