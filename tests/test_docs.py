@@ -21,6 +21,7 @@ from ferryman.cli.main import main
 from ferryman.control.asking import MAX_WAITING
 from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
 from ferryman.control.spend_row import litellm_fields
+from ferryman.control.traces import END_SECONDS
 from ferryman.errors import BudgetReached, RateLimited, RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
@@ -46,6 +47,7 @@ from ferryman.wire.names import (
     FORWARDED,
     HINTS,
     OWN_CREDENTIALS,
+    TRACEPARENT,
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
@@ -188,7 +190,14 @@ def test_every_path_and_header_of_our_own_stands() -> None:
     ours = (b"x-ferryman-", b"x-litellm-")
     assert sent == {name.decode() for name in respond.DROPPED if name.startswith(ours)} | {"request-id"}
     read = first_cells(page, "## Request headers with a meaning")
-    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | HINTS | CHARGES | {VERSION, b"expect"}
+    looked_at = (
+        OWN_CREDENTIALS
+        | UPSTREAM_CREDENTIALS
+        | FORWARDED
+        | HINTS
+        | CHARGES
+        | {VERSION, TRACEPARENT, b"expect"}
+    )
     assert read == {name.decode() for name in looked_at}
 
 
@@ -237,6 +246,21 @@ def test_page_of_prices_has_the_rules_of_the_code() -> None:
 def test_every_key_of_the_simulator_stands() -> None:
     heading = "<!-- begin keys: written by scripts/docs.py -->"
     assert first_cells(ROOT / "docs" / "simulator.md", heading) == set(KEYS)
+
+
+def test_every_check_of_the_doctor_stands() -> None:
+    makers = r"\b(?:ok|problem|warning|skipped|refused|directory_check)\(\s*\"([a-z ]+)\""
+    sources = (ROOT / "src" / "ferryman" / "doctor").glob("*.py")
+    checks = {name for path in sources for name in re.findall(makers, path.read_text("utf-8"))}
+    assert first_cells(ROOT / "docs" / "doctor.md", "## What is looked at") == checks
+
+
+def test_every_attribute_of_a_span_stands() -> None:
+    source = (ROOT / "src" / "ferryman" / "telemetry" / "spans.py").read_text("utf-8")
+    attributes = set(re.findall(r"\"((?:[a-z_]+\.)+[a-z_]+)\"", source))
+    page = ROOT / "docs" / "tracing.md"
+    assert first_cells(page, "## What is in a span") == attributes
+    assert f"Ferryman waits {END_SECONDS:g} seconds for the last ones" in page.read_text("utf-8")
 
 
 def test_version_stands_in_readme_and_changelog() -> None:

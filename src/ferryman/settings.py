@@ -11,12 +11,12 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from ferryman.hosts import TrustedProxies, is_loopback, trusted_proxies
-from ferryman.settings_images import ImageSettings
 from ferryman.settings_row import masked, setting
+from ferryman.settings_traces import TraceSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Settings(ImageSettings):
+class Settings(TraceSettings):
     """The settings in force. Units are in the names."""
 
     host: str = setting("127.0.0.1", "Address to listen on.", flags=("-H",))

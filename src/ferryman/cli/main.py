@@ -8,6 +8,7 @@ from ferryman import __version__
 from ferryman.cli.backup import backup
 from ferryman.cli.budgets import budgets
 from ferryman.cli.config import config
+from ferryman.cli.doctor import doctor
 from ferryman.cli.keys import keys
 from ferryman.cli.logs import logs
 from ferryman.cli.models import models
@@ -60,4 +61,5 @@ main.add_command(prices)
 main.add_command(reprice)
 main.add_command(backup)
 main.add_command(config)
+main.add_command(doctor)
 main.add_command(simulator)

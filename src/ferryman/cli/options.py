@@ -94,13 +94,24 @@ def _refuse_credentials(context: click.Context, parameter: click.Parameter, valu
 
 def load_or_exit(values: dict[str, Any]) -> Loaded:
     """The settings from `values` (of options here) and all other sources; exit code 2 if wrong."""
-    argument, option = values.pop("config_file", None), values.pop("config_option")
-    if argument is not None and option is not None:
-        complain(SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."]))
     try:
-        return load(values, file=argument or option)
+        file = config_file(values)
+        return load(values, file=file)
     except SettingsError as error:
         complain(error)
+
+
+def config_file(values: dict[str, Any]) -> Path | None:
+    """The config file that the command line names; it is taken out of `values`.
+
+    Raises:
+        SettingsError: it names two.
+    """
+    argument, option = values.pop("config_file", None), values.pop("config_option")
+    if argument is not None and option is not None:
+        raise SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."])
+    found: Path | None = argument or option
+    return found
 
 
 def complain(error: SettingsError) -> typing.NoReturn:

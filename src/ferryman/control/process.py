@@ -31,6 +31,7 @@ from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.spend import Spend
+from ferryman.control.traces import open_traces
 from ferryman.control.usage_page import Usage
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
@@ -127,7 +128,7 @@ def _accounting(
     """What brings the journals into the store, and what keeps the budgets that workers spend.
 
     Raises:
-        SettingsError: the table of counters cannot be used.
+        SettingsError: the table of counters cannot be used, or traces not be made.
     """
     authority = authority_of(settings, store, clock, directory.counters, lambda: not bookkeeper.stands_by)
     bookkeeper = Bookkeeper(
@@ -137,6 +138,7 @@ def _accounting(
         retention_days=settings.entries_retention_days,
         catalog=lambda: prices.catalog,
         on_stored=authority.fold,
+        follower=open_traces(settings, clock),
     )
     return bookkeeper, authority
 

@@ -29,6 +29,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
+    traceparent: str | None = None
 
 
 class KnownCaller(msgspec.Struct, gc=False):

@@ -27,6 +27,9 @@ REQUEST_CLASS = b"x-claude-code-request-class"
 AGENT_TYPE = b"x-claude-code-agent-type"
 """Sent by Claude Code with `CLAUDE_CODE_GATEWAY_HINT_HEADERS=1`."""
 
+TRACEPARENT = b"traceparent"
+"""Which trace a request is part of (https://www.w3.org/TR/trace-context/#traceparent-header)."""
+
 HINTS = frozenset({SESSION, AGENT, PARENT_AGENT, REQUEST_CLASS, AGENT_TYPE})
 """What Claude Code says of a request, to Anthropic as well."""
 
