@@ -12,7 +12,7 @@ from ferryman.simulator.server import Server
 from ferryman.simulator.settings import SimulatorSettings
 
 from .environments import HERE, claude_code, python_of
-from .gateway import Gateway
+from .gateway import FERRYMAN, Gateway
 from .program import run
 
 ALIAS, MODEL = "argo:claude-4.5-sonnet", "claude-sonnet-4-5"
@@ -108,4 +108,15 @@ def test_the_variable_that_skips_authentication_changes_nothing(
     done = run([str(claude_code()), "-p", "--output-format", "json", "say hi"], tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["is_error"] is False
+    assert argo.recorder.wait_ended()[0].header_values("x-api-key") == [USER]
+
+
+def test_ferryman_run_starts_claude_code_with_all_it_needs(
+    native: Gateway, argo: Server, tmp_path: Path
+) -> None:
+    words = ("run", "-p", str(native.port), "--key", USER, "--", str(claude_code()), "-p", "say hi")
+    variables = QUIET | {"CLAUDE_CONFIG_DIR": str(tmp_path / "config"), "ANTHROPIC_API_KEY": "sk-ant-other"}
+    done = run([str(FERRYMAN), *words], tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    assert "You began with “say hi”." in done.stdout
     assert argo.recorder.wait_ended()[0].header_values("x-api-key") == [USER]

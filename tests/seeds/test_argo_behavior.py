@@ -96,7 +96,8 @@ def test_tools_are_handled_according_to_the_target_model_family(
     ours: anthropic.Anthropic, argo: Server
 ) -> None:
     """To a Claude model Anthropic's go as they are, and OpenAI's become Anthropic's."""
-    for tool, choice in ((ANTHROPIC_TOOL, {"type": "any"}), (OPENAI_TOOL, "required")):
+    cases: list[tuple[Any, Any]] = [(ANTHROPIC_TOOL, {"type": "any"}), (OPENAI_TOOL, "required")]
+    for tool, choice in cases:
         argo.recorder.clear()
         answer = ours.messages.create(
             model=ALIAS, max_tokens=100, messages=USE_IT, tools=[tool], tool_choice=choice

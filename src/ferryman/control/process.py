@@ -68,7 +68,7 @@ async def work(child: Child) -> None:
     await child.begin(processes.take)
     os.nice(NICENESS)
     logging.getLogger("uvicorn").addHandler(LogHandler())
-    settings = child.handover.settings
+    settings = processes.settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
     admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     prices = Prices(settings, child.handover.rereads)
