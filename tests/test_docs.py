@@ -313,7 +313,8 @@ def test_command_is_one_that_ferryman_takes(command: str) -> None:
 def test_config_file_is_one_that_ferryman_takes(tmp_path: Path, block: str) -> None:
     file = tmp_path / "ferryman.yaml"
     file.write_text(block, "utf-8")
-    loaded = load({}, environ={}, directory=tmp_path)
+    named = dict.fromkeys(re.findall(r"api_key_env: (\w+)", block), "sk-ant-named")
+    loaded = load({}, environ=named, directory=tmp_path)
     assert str(file) in loaded.sources.values()
 
 

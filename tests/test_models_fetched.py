@@ -37,7 +37,7 @@ NAMES = ("claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5")
 
 @pytest.fixture
 def simulator() -> Iterator[Server]:
-    with Server(SimulatorSettings(models=NAMES, strict_models=True, model_list="argo")) as one:
+    with Server(SimulatorSettings(models=NAMES, strict_models=True, profile="argo")) as one:
         yield one
 
 
@@ -224,6 +224,40 @@ def test_all_who_ask_at_once_share_one_fetch(line: Bench) -> None:
 
     assert asyncio.run(many()) == [True] * 5
     assert len(upstream.requests) == 1
+
+
+def test_a_start_waits_for_the_first_list_so_that_its_names_are_known(line: Bench) -> None:
+    asked_for, release = threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        asked_for.set()
+        assert release.wait(10)
+        connection.answer(PAGES[1])
+
+    lists = lists_of(line.upstream(script).url)
+
+    async def start() -> tuple[bool, int]:
+        kept, first = asyncio.ensure_future(lists.keep()), asyncio.ensure_future(lists.first())
+        assert await asyncio.to_thread(asked_for.wait, 10)
+        waited = not first.done()
+        release.set()
+        await first
+        kept.cancel()
+        return waited, len(lists.told.models)
+
+    assert asyncio.run(start()) == (True, 1)
+
+
+@pytest.mark.parametrize("is_needed", [True, False])
+def test_a_start_waits_for_no_list_that_does_not_come_or_is_not_needed(
+    is_needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists_module, "FIRST_SECONDS", 0.01 if is_needed else 60.0)
+    lists = lists_of("http://unused")
+    lists.is_needed = is_needed
+    asyncio.run(lists.first())
+    assert lists.fetched_at is None
 
 
 def test_a_list_that_is_not_at_the_first_place_is_looked_for_at_the_next(line: Bench) -> None:

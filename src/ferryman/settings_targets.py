@@ -27,7 +27,7 @@ _BY_PROFILE = "default (profile argo)"
 _MESSAGES = re.compile(r"(?:/v1(?:/messages)?)?/*$")
 """What a base URL may end in that is part of each path."""
 
-_CHOICES = {
+CHOICES = {
     "profile": ("anthropic", "argo"),
     "credential": ("key", "identity", "client"),
     "user_id": ("keep", "fill", "overwrite"),
@@ -36,8 +36,8 @@ _CHOICES = {
     "tools": ("off", "convert"),
     "family": ("anthropic", "openai"),
 }
-_IDENTITY = ("user_id", "inject_user_field")
-_PROFILES: dict[str, dict[str, str]] = {
+IDENTITY_KEYS = ("user_id", "inject_user_field")
+PROFILES: dict[str, dict[str, str]] = {
     "anthropic": {
         "credential": "key",
         "user_id": "keep",
@@ -57,7 +57,8 @@ _PROFILES: dict[str, dict[str, str]] = {
 }
 _TEXTS = ("base_url", "api_key", "api_key_env")
 _LISTS = ("models", "strip_betas")
-_KNOWN = {*_TEXTS, *_LISTS, *_CHOICES, "identity", "aliases"} - set(_IDENTITY)
+KEYS = frozenset({*_TEXTS, *_LISTS, *CHOICES, "identity", "aliases"} - set(IDENTITY_KEYS))
+"""Of an upstream's block, without those of its `identity`."""
 
 
 class Upstream(NamedTuple):
@@ -199,7 +200,7 @@ def _upstream(name: str, block: Mapping[str, object], settings: Settings) -> Ups
     identity = block.get("identity")
     said = {**block, **identity} if isinstance(identity, Mapping) else dict(block)
     profile = str(said.get("profile", "anthropic"))
-    chosen = _PROFILES[profile] | {field: str(said[field]) for field in _PROFILES[profile] if field in said}
+    chosen = PROFILES[profile] | {field: str(said[field]) for field in PROFILES[profile] if field in said}
     url = said.get("base_url")
     if url is None and profile == "argo":
         url = settings.native_anthropic_base_url or settings.argo_base_url
@@ -235,14 +236,14 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 def _block_problems(block: Mapping[str, object]) -> Iterator[str]:
     for field in block:
-        if field not in _KNOWN:
-            yield f"has {shown(field)}, which is none of {_listed(sorted(_KNOWN))}"
+        if field not in KEYS:
+            yield f"has {shown(field)}, which is none of {_listed(sorted(KEYS))}"
     identity = block.get("identity", {})
-    if not isinstance(identity, Mapping) or set(identity) - set(_IDENTITY):
+    if not isinstance(identity, Mapping) or set(identity) - set(IDENTITY_KEYS):
         yield "wants a block such as `{user_id: fill, inject_user_field: false}` for `identity`"
         identity = {}
     for field, value in {**block, **identity}.items():
-        choices = _CHOICES.get(field)
+        choices = CHOICES.get(field)
         if choices is not None and value not in choices:
             yield f"has {shown(value)} for `{field}`; wanted one of {_listed(choices)}"
         if field in _TEXTS and not _is_text(value):

@@ -7,6 +7,7 @@ import click
 from ferryman import __version__
 from ferryman.cli.backup import backup
 from ferryman.cli.budgets import budgets
+from ferryman.cli.clients import env, run
 from ferryman.cli.config import config
 from ferryman.cli.doctor import doctor
 from ferryman.cli.keys import keys
@@ -50,6 +51,8 @@ def version() -> None:
 
 main.add_command(serve)
 main.add_command(status)
+main.add_command(env)
+main.add_command(run)
 main.add_command(keys)
 main.add_command(users)
 main.add_command(teams)

@@ -18,11 +18,12 @@ from urllib.parse import urlencode
 import click
 
 from ferryman.cli.calls import UnixConnection, ask, connection_to
-from ferryman.cli.options import PLACE, listener_url, load_or_exit, with_place
+from ferryman.cli.options import PLACE, load_or_exit, with_place
 from ferryman.cli.status import give_up
 from ferryman.errors import StoreError
 from ferryman.process.directory import RuntimeDirectory, directory_of
 from ferryman.settings import Settings
+from ferryman.settings_clients import listener_url
 from ferryman.settings_store import SqliteFile, database
 
 TIMEOUT_SECONDS = 60.0

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings
 from ferryman.settings_load import Loaded, load
 from ferryman.settings_table import env_names, plain, rows, type_of
 
@@ -119,12 +118,3 @@ def complain(error: SettingsError) -> typing.NoReturn:
     for problem in error.problems:
         click.echo(f"ferryman: {problem}", err=True)
     sys.exit(2)
-
-
-def listener_url(settings: Settings, port: int) -> str:
-    """The URL of what listens under `settings`, on `port` unless it is a Unix socket."""
-    if settings.unix_socket is not None:
-        return f"unix:{settings.unix_socket}"
-    scheme = "https" if settings.tls_cert_file is not None else "http"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{scheme}://{host}:{port}"

@@ -32,11 +32,11 @@ from ferryman.errors import SettingsError
     help="Know the models of `/v1/models` only. Default: every name that begins with `claude`.",
 )
 @click.option(
-    "--model-list",
+    "--profile",
     type=click.Choice(["anthropic", "argo"]),
     default="anthropic",
     show_default=True,
-    help="The shape of `/v1/models`.",
+    help="Whose endpoint to be; `argo` has a list of models of its own shape, and takes a field `user`.",
 )
 @click.option(
     "--always",
@@ -46,7 +46,7 @@ from ferryman.errors import SettingsError
     "`--always help` names all of them.",
 )
 def simulator(  # one an option
-    host: str, port: int, api_keys: tuple[str, ...], always: str, model_list: str, *, strict_models: bool
+    host: str, port: int, api_keys: tuple[str, ...], always: str, profile: str, *, strict_models: bool
 ) -> None:
     """Serve a simulated Anthropic API.
 
@@ -59,7 +59,7 @@ def simulator(  # one an option
         print_wishes()
         return
     settings = SimulatorSettings(
-        api_keys=api_keys, strict_models=strict_models, always=always, model_list=model_list
+        api_keys=api_keys, strict_models=strict_models, always=always, profile=profile
     )
     try:
         run(settings, host, port, on_ready=lambda url: announce(url, needs_key=bool(api_keys)))

@@ -42,6 +42,10 @@ MAX_MODELS = 1_000
 
 PIECE_BYTES = 65_536
 
+FIRST_SECONDS = 3.0
+"""How long a start waits for the first lists, since until then the names that they make mean nothing. A list
+takes a few hundred milliseconds; an upstream that is not there must not keep a gateway from starting."""
+
 RETRY_SECONDS = 10.0
 """After the first failure; each further one waits twice as long, up to `model_refresh_seconds`."""
 
@@ -84,6 +88,7 @@ class ModelLists:
         self._questions = Questions(settings)
         self._lock = asyncio.Lock()
         self._runs = 0
+        self._tried = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<ModelLists {len(self.told.models)} models>"
@@ -105,6 +110,12 @@ class ModelLists:
                 await self._fetch_all()
                 self._runs += 1
         return not self.problem
+
+    async def first(self) -> None:
+        """Wait until `keep` has tried to fetch the lists, if workers need them; at most `FIRST_SECONDS`."""
+        if self.is_needed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._tried.wait(), FIRST_SECONDS)
 
     async def keep(self) -> None:
         """Fetch the lists now and then, if workers need them."""
@@ -149,6 +160,7 @@ class ModelLists:
         if len(problems) < len(self._sources):
             self.fetched_at = self._clock.now()
         self._tell(merged(self.told, self._sources, self._lists, answers=self._answers()))
+        self._tried.set()
 
     def _answers(self) -> bool:
         """Workers answer for themselves once there is a list; before, one upstream is asked by the client."""

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,7 +69,7 @@ async def work(child: Child) -> None:
     await child.begin(processes.take)
     os.nice(NICENESS)
     logging.getLogger("uvicorn").addHandler(LogHandler())
-    settings = child.handover.settings
+    settings = processes.settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
     admin = [] if settings.admin_port is None else [_listen_admin(settings.admin_port)]
     prices = Prices(settings, child.handover.rereads)
@@ -96,8 +96,7 @@ async def work(child: Child) -> None:
     guarded, trusting = _servers(documented(routes), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
-    await _publish(publisher)
-    watch = _watch(prices=keep_told(prices, feed), keys=keep_published(publisher), models=lists.keep())
+    watch = await _published(publisher, feed, prices, lists)
     await guarded.listen([_listen_unix(directory.relayed), *admin])
     await trusting.listen([_listen_unix(directory.control)])
     _tune_collector()
@@ -112,14 +111,6 @@ async def work(child: Child) -> None:
         part.close()
     await publisher.close()
     await feed.close()
-
-
-def _watch(**loops: Coroutine[object, object, None]) -> TaskOwner:
-    """What looks for changes as long as the control plane lives."""
-    watch = TaskOwner("control.watch")
-    for name, loop in loops.items():
-        watch.spawn(loop, name)
-    return watch
 
 
 def _accounting(
@@ -212,12 +203,22 @@ def _number_of_keys(store: Store) -> int:
         return look.count(KEYS)
 
 
-async def _publish(publisher: Publisher) -> None:
-    """Tell the workers all that there is; while the database is away they go on with what they hold."""
+async def _published(publisher: Publisher, feed: FeedServer, prices: Prices, lists: ModelLists) -> TaskOwner:
+    """Tell the workers all that there is; while the database is away they go on with what they hold.
+
+    Returns:
+        What looks for changes as long as the control plane lives.
+    """
+    watch = TaskOwner("control.watch")
+    watch.spawn(lists.keep(), "models")
+    await lists.first()
     try:
         await publisher.begin()
     except StoreUnavailable as error:
         log.warning("keys not read", reason=str(error), now="it is tried again")
+    watch.spawn(keep_told(prices, feed), "prices")
+    watch.spawn(keep_published(publisher), "keys")
+    return watch
 
 
 async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:

@@ -20,6 +20,9 @@ MAX_SOCKET_BYTES = 107
 
 LOCK_TRIES = 5  # of 20 ms each: who asks for the `holder` has the lock for microseconds
 
+MAX_OTHERS = 5
+"""Of other Ferrymen that a sentence names."""
+
 MODE = 0o700
 """Whoever reaches the sockets needs no key: nobody else may."""
 
@@ -105,6 +108,15 @@ class RuntimeDirectory:
         finally:
             os.close(lock)
         return None
+
+    def others(self) -> list[str]:
+        """The ports of other Ferrymen of this user beside this one, `MAX_OTHERS` at most."""
+        try:
+            paths = [path for path in sorted(self.path.parent.iterdir()) if path.name.isdigit()]
+            others = [path.name for path in paths if path != self.path and RuntimeDirectory(path).holder()]
+        except OSError:  # whoever cannot look finds none
+            return []
+        return others[:MAX_OTHERS]
 
     def _problem(self, what: str) -> SettingsError:
         way_out = "name another place in `runtime_directory`"

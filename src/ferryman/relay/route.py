@@ -51,6 +51,7 @@ _FREE = re.compile(rb"/v1/(?:files|skills|messages/batches|models)(?:/|$)")
 
 _FREE_METHODS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})", re.IGNORECASE)
+_BASE_TWICE = re.compile(rb"/v1/(?:messages/)?v1/")
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"(http|https)://([^/?#]+)", re.IGNORECASE)
 _OWN_PORTS = {b"http": b":80", b"https": b":443"}
@@ -92,7 +93,7 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
     """The route of a `path` that has one reading, with its `query` (`?` included).
 
     Raises:
-        NotFound: it has none of the relayed prefixes.
+        NotFound: it has none of the relayed prefixes, or the client's base URL has one of them too many.
     """
     if path.startswith(b"/anthropic/"):
         upstream_path = path[len(b"/anthropic") :]
@@ -104,6 +105,12 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
+    if twice := _BASE_TWICE.match(plain):
+        extra = twice[0][: -len(b"/v1/")].decode()
+        raise NotFound(
+            f"`{shown(path)}` is not served here: clients add the path of an endpoint themselves, so leave "
+            f"`{extra}` out of the base URL (`ANTHROPIC_BASE_URL`, `base_url`)."
+        )
     if plain == CHAT and method == b"POST" and path.startswith(b"/v1/"):
         return _CHAT._replace(path=shown(path))
     resource = resource_of(method, upstream_path)
