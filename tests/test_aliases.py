@@ -100,8 +100,9 @@ def test_a_display_name_that_two_models_have_makes_no_alias_unless_they_differ_i
     assert made_of([Model("claude-a", "Claude X"), Model("claude-b", "Claude X")]) == {}
 
 
-def test_a_list_that_calls_one_family_by_another_makes_no_alias() -> None:
-    assert made_of([Model("claudehaiku45", "Claude Opus 4.5")]) == {}
+@pytest.mark.parametrize("model_id", ["claudehaiku45", "large-1"])
+def test_a_list_that_calls_another_model_by_the_name_of_a_family_makes_no_alias(model_id: str) -> None:
+    assert made_of([Model(model_id, "Claude Opus 4.5")]) == {}
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,16 @@ def test_a_compressed_body_that_cannot_be_read_is_refused(
     assert upstream.requests == []
 
 
+def test_a_compressed_chat_is_held_to_a_budget_like_any_other(till: Till) -> None:
+    budget = till.budget(10 * COST_NANOUSD, hold="ceiling")
+    till.open(Scope("key:laptop", "key `laptop`", budgets=[budget]))
+    body = gzip.compress(json.dumps({"model": MODEL, "messages": MESSAGES, "max_tokens": 20}).encode())
+    headers = b"content-encoding: gzip\r\nx-api-key: %b\r\n" % LAPTOP
+    with RawClient(till.gateway.port) as client:
+        assert client.ask(post(body, path=CHAT.encode(), headers=headers)).status == 200
+    assert till.spent(budget) == COST_NANOUSD
+
+
 def test_a_client_that_leaves_while_its_chat_is_translated_is_recorded(line: Bench) -> None:
     gateway, _ = line.pair()
     large = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x" * 8_000_000}]}).encode()

@@ -142,6 +142,46 @@ def test_a_client_that_leaves_meanwhile_costs_nothing(line: Bench) -> None:
     assert scene.gateway.run(lambda: scene.gateway.worker.line.held_bytes) == 0
 
 
+def test_a_client_that_leaves_ends_the_download_that_only_it_waits_for(line: Bench) -> None:
+    ended = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.wait_closed()
+        ended.set()
+
+    scene = Scene(line, script=script)
+    with RawClient(scene.gateway.port) as client:
+        client.send(post(scene.body(), headers=b"x-api-key: ann\r\n"))
+        until(lambda: len(scene.pictures.requests) == 1, "asked for")
+    assert ended.wait(DEADLINE_SECONDS)
+
+
+def test_what_has_come_counts_among_the_bodies_in_memory_while_the_rest_is_waited_for(line: Bench) -> None:
+    slow = threading.Event()
+
+    def script(connection: Connection) -> None:
+        if b"slow" in connection.request().line:
+            assert slow.wait(DEADLINE_SECONDS)
+        data = PNG + b"\0" * 600_000
+        connection.send(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+
+    scene = Scene(line, script=script, max_held_bytes=2_000_000)
+    sources = [{"type": "url", "url": f"{scene.pictures.url}/{name}"} for name in ("cat", "slow")]
+    content = [{"type": "image", "source": source} for source in sources]
+    body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+    held = scene.gateway.worker.line
+    with RawClient(scene.gateway.port) as first, RawClient(scene.gateway.port) as second:
+        first.send(post(body, headers=USUAL + b"x-claude-code-session-id: 1\r\n"))
+        until(lambda: scene.gateway.run(lambda: held.held_bytes) > 800_000, "counted")
+        second.send(post(body, headers=USUAL + b"x-claude-code-session-id: 2\r\n"))
+        until(lambda: scene.gateway.run(lambda: held.held_bytes) > 1_600_000, "counted")
+        slow.set()
+        statuses = {first.response().status, second.response().status}
+    assert statuses in ({200, 529}, {529})  # which of the two is first to be whole is not told
+    until(lambda: scene.gateway.run(lambda: held.held_bytes) == 0, "all let go")
+
+
 def test_other_routes_are_not_searched(line: Bench) -> None:
     scene = Scene(line)
     assert scene.ask(scene.body(), path=b"/v1/files").status == 200

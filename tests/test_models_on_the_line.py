@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,34 @@ def test_a_page_that_is_not_there_is_refused_by_name(line: Bench, query: bytes) 
     assert (
         message.startswith((b"%b:" % query.partition(b"=")[0]).decode()) or "after_id, before_id" in message
     )
+
+
+def test_a_query_of_very_many_parameters_is_refused(line: Bench) -> None:
+    gateway, _ = known(line)
+    assert error_of(ask(gateway, get(b"/v1/models?" + b"&".join([b"a=1"] * 101))))[0] == 400
+
+
+def test_a_list_costs_no_more_for_a_key_with_many_models(line: Bench) -> None:
+    many = [Model(f"claude-opus-{n}", f"Claude Opus {n}") for n in range(1_000)]
+    gateway, _ = line.pair(master_key=MASTER)
+    names = [f"claude-sonnet-{n}" for n in range(100)]
+
+    def cost_seconds(models: list[str]) -> float:
+        gateway.tell([spec(models=[models])], models=ModelList(many, {}, made_of(many), answers=True))
+        began = time.process_time()
+        answer = ask(gateway, get(headers=b"x-api-key: " + LAPTOP + b"\r\n"))
+        assert json.loads(answer.body)["data"] == []
+        return time.process_time() - began
+
+    assert cost_seconds(names) < 10 * cost_seconds(names[:1])
+
+
+def test_a_name_that_is_too_long_for_a_list_is_in_none(line: Bench) -> None:
+    gateway, upstream = line.pair(master_key=MASTER)
+    gateway.tell([spec(models=[["claude-*"]])], models=LIST)
+    body = b'{"model":"claude-%b"}' % (b"x" * 300)
+    assert error_of(ask(gateway, with_key(body)))[0] == 404
+    assert not upstream.requests
 
 
 def test_head_has_the_length_and_no_body(line: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,8 +14,49 @@ from hypothesis import strategies as st
 from ferryman.errors import InvalidRequest
 from ferryman.translate.chat_request import IGNORED, KEPT, NO_OPS, SERVED, messages_call
 from ferryman.translate.tools import tool_edits
-from ferryman.wire.edit import members, removals
+from ferryman.wire.edit import Member, members, removals
 from ferryman.wire.splice import spliced
+
+SAID = [{"role": "user", "content": "a"}]
+
+
+def test_the_results_of_very_many_tools_cost_no_more_than_other_messages() -> None:
+    def cost_seconds(message: dict[str, str]) -> float:
+        body = json.dumps({"model": "m", "messages": [message] * 8_000}).encode()
+        began = time.process_time()
+        messages_call(body)
+        return time.process_time() - began
+
+    plain = cost_seconds({"role": "user", "content": "a"})
+    assert cost_seconds({"role": "tool", "tool_call_id": "", "content": "a"}) < 10 * plain
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"messages": SAID * 100_001}, "100000 messages"),
+        ({"messages": [[]] * 1_000_001}, "2000000 values"),
+        ({"tools": [{"name": "a"}] * 1_001}, "1000 tools"),
+        ({"tools": [0] * 1_001}, "list of objects"),
+    ],
+    ids=["messages", "values", "tools", "no-tools"],
+)
+def test_a_chat_with_more_than_any_model_takes_is_refused(body: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        messages_call(json.dumps({"model": "m", "messages": SAID} | body).encode())
+
+
+@pytest.mark.parametrize("family", ["anthropic", "openai"])
+def test_more_tools_than_are_looked_at_are_refused(family: str) -> None:
+    named = b",".join([b'{"name":"a"}'] * 1_001)
+    for tools in (b",".join([b"0"] * 1_001), named, b"{" * 600_000 + b"," * 1_000):
+        body = b'{"tools":[' + tools + b"]}"
+        place = [Member("tools", 1, 9, len(body) - 1)]
+        with pytest.raises(InvalidRequest):
+            tool_edits(body, place, family)
+    body = json.dumps({"tools": [{"name": "a", "input_schema": {"required": ["b"] * 50}}] * 1_000}).encode()
+    assert len(tool_edits(body, members(body), family).splices) == (0 if family == "anthropic" else 1_000)
+
 
 WORDS = st.sampled_from(
     [

@@ -93,6 +93,21 @@ def test_a_body_that_could_name_somebody_else_is_refused(line: Bench, body: byte
     assert gateway.entry().principal == "alice"
 
 
+@pytest.mark.parametrize(
+    "path", [b"/v1/messages/batches", b"/v1/messages/", b"/anthropic/v1/Messages", b"/v1/embeddings"]
+)
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_request_that_is_not_read_and_could_name_somebody_else_is_refused(
+    line: Bench, path: bytes, size: int
+) -> None:
+    gateway, upstream = argo(line)
+    params = {"user": "bob", "metadata": {"user_id": "bob"}}
+    body = json.dumps({**params, "requests": [{"params": params}], "pad": "x" * size}).encode()
+    answer = ask(gateway, named(body, path=path))
+    assert (answer.status, json.loads(answer.body)["error"]["type"]) == (403, "permission_error")
+    assert upstream.requests == []
+
+
 def test_the_key_of_the_server_does_not_go_to_argo(line: Bench) -> None:
     gateway, upstream = line.pair(profile="argo")
     gateway.tell()

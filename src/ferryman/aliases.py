@@ -171,12 +171,15 @@ def made_of(models: Iterable[Model]) -> dict[str, str]:
 
     `Claude Sonnet 4.5` is `argo:claude-sonnet-4.5` and `argo:claude-4.5-sonnet`; `o3` with the id `gpto3` is
     `argo:o3` and `argo:gpt-o3`. A name that two models have is no alias, unless they differ in a date only:
-    then it is that without one. Source: argo-proxy 2.8.9, models.py, `produce_argo_model_list`.
+    then it is that without one. One that speaks of a family of Claude is made of an id that does, too: else
+    any upstream could call a model of its own by the name of another's.
+    Source: argo-proxy 2.8.9, models.py, `produce_argo_model_list`.
     """
     found: dict[str, list[str]] = {}
     for model in models:
         for alias in _argo_names(model):
-            if alias != model.id and not leaves_family(alias, model.id):
+            families = families_in(alias)  # an id that speaks of none could be anything
+            if alias != model.id and (not families or families & families_in(model.id)):
                 found.setdefault(alias, []).append(model.id)
     chosen = ((alias, _one_of(dict.fromkeys(ids))) for alias, ids in found.items())
     return {alias: model_id for alias, model_id in chosen if model_id is not None}

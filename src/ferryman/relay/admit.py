@@ -109,8 +109,10 @@ def check_readable(exchange: Exchange, text: Body) -> None:
     """
     if exchange.batch is not None and exchange.batch.asked is None:
         raise InvalidRequest("What this batch may cost cannot be told: it cannot be read; correct its body.")
-    coding = exchange.request.fields.found.get(CODING, b"identity")
-    if coding.lower() != b"identity" and exchange.route.reads_call and text is exchange.body:
+    coding, route = exchange.request.fields.found.get(CODING, b"identity"), exchange.route
+    # A chat has been translated: its text has no coding any more.
+    is_packed = coding.lower() != b"identity" and not route.chat
+    if is_packed and route.reads_call and text is exchange.body:
         raise InvalidRequest(
             f"What this call may cost cannot be told: `Content-Encoding: {shown(coding.decode('latin-1'))}` "
             "cannot be decoded here; send it without."

@@ -81,6 +81,7 @@ class Exchange(Flow):
         self.edits: Sequence[Splice] = ()
         self.is_resolved = self.is_directed = False
         self.chat: Chat | None = None
+        self.fetching = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
         self.meter: Meter = NO_METER

@@ -6,6 +6,7 @@ One side waits for the other, so no buffer grows between a fast one and a slow o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ferryman.errors import RelayError
 from ferryman.http1.client import ClientConnection
@@ -24,7 +25,7 @@ class Flow:
 
     __slots__ = (
         "answered", "attempts", "call", "client", "client_blocked", "client_gone", "deadline", "error",
-        "id", "line", "meter", "request", "response_head", "route", "sent_at", "streaming",
+        "fetching", "id", "line", "meter", "request", "response_head", "route", "sent_at", "streaming",
         "target", "upstream",
     )  # fmt: skip
 
@@ -46,6 +47,7 @@ class Flow:
     attempts: int
     sent_at: float
     error: str | None
+    fetching: Callable[[], object] | None
 
     def fail(self, error: RelayError, ended: Ended | None = None) -> None:
         """End the exchange with `error`."""
@@ -89,6 +91,8 @@ class Flow:
         """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
         line = self.line
         self.client_gone = True
+        if self.fetching is not None:
+            self.fetching()
         if self.upstream is not None and forward.worth_finishing(
             self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
         ):

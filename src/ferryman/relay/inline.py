@@ -10,12 +10,14 @@ import structlog
 from ferryman.errors import InternalError, InvalidRequest, RelayError
 from ferryman.http1.client import Body
 from ferryman.relay.fetch.values import edits, failures
+from ferryman.relay.read import no_room
 from ferryman.wire.images import UrlSource, url_sources
 from ferryman.wire.splice import Splice
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
     from ferryman.relay.fetch.images import Images
+    from ferryman.relay.line import Line
 
 LARGE_BYTES = 262_144
 """A body above this size is searched on a thread: in a megabyte it takes some milliseconds."""
@@ -39,7 +41,7 @@ def inlines(exchange: Exchange, text: Body) -> bool:
     found = url_sources(text) if len(text) <= LARGE_BYTES else None
     if found == []:
         return False
-    exchange.line.tasks.spawn(_guarded(exchange, images, text, found), "images")
+    exchange.fetching = exchange.line.tasks.spawn(_guarded(exchange, images, text, found), "images")
     return True
 
 
@@ -70,13 +72,39 @@ async def _fetched(
 
     Raises:
         InvalidRequest: one cannot be had, and the upstream's `images` is `error`.
+        Overloaded: they do not fit beside the bodies that are held already.
     """
+    line = exchange.line
+    room = _Room(line)
     if found is None:
         found = await asyncio.to_thread(url_sources, text)
-    outcomes = await images.inline(found, _conversation(exchange))
+    outcomes = await images.inline(found, _conversation(exchange), room.hold)
+    if room.was_full:
+        raise no_room(line.limits.held_bytes)
     if exchange.target.manners.images == "error" and (failed := failures(outcomes)):
         raise InvalidRequest(failed[0].message)
     return [Splice(start, end, made, "images") for start, end, made in edits(found, outcomes)]
+
+
+class _Room:
+    """Counts what has come for a request among the bodies in memory: in the end it is part of one.
+
+    Attributes:
+        was_full: there was more than may be held.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.was_full = False
+        self._line = line
+
+    def hold(self, size_bytes: int) -> bool:
+        """Count so many more bytes, or less; whether there is room for them."""
+        line = self._line
+        line.held_bytes += size_bytes
+        if size_bytes > 0 and line.held_bytes > line.limits.held_bytes:
+            self.was_full = True
+            return False
+        return True
 
 
 def _conversation(exchange: Exchange) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ferryman.errors import InvalidRequest
+from ferryman.errors import InvalidRequest, PermissionDenied
 from ferryman.http1.client import Body
 from ferryman.model import ABSENT, Call
 from ferryman.relay.values import Route
@@ -19,6 +19,9 @@ from ferryman.wire.usage import UNREADABLE
 OURS = "litellm_metadata"
 IDENTITY = "identity"
 """What the edits are called in `x-ferryman-mutations`."""
+
+_UNREAD = frozenset({"batch", "unmetered"})
+"""Kinds of requests that may start work for somebody whom they name, and in which no name is put."""
 
 _NOBODY = frozenset({b"null", b'""'})
 
@@ -47,6 +50,11 @@ class Manners(NamedTuple):
         """Whether requests are to name their caller."""
         return self.user_id != "keep" or self.inject_user_field
 
+    @property
+    def trusts_names(self) -> bool:
+        """Whether no request may name another than its caller."""
+        return self.user_id == "overwrite" or self.inject_user_field
+
 
 PLAIN = Manners()
 """No edits: a body is not looked into."""
@@ -68,7 +76,13 @@ def splices_for(
     Raises:
         InvalidRequest: a field that is to be edited stands twice, or cannot be; or the body is no JSON
             object, and so could name somebody else than its caller.
+        PermissionDenied: so could a request on this route, which is not looked into.
     """
+    if manners.trusts_names and route.kind in _UNREAD:
+        raise PermissionDenied(
+            f"`{route.path}` is not for this upstream: it is told in each request who calls, and this one is "
+            "not read; use `/v1/messages`."
+        )
     splices = list(made)
     names_user = identity is not None and manners.names_users and route.kind == "messages"
     converts = manners.tools == "convert" and route.reads_call

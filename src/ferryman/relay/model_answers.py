@@ -25,6 +25,9 @@ USUAL_LIMIT = 20
 MOST = 1_000
 """Anthropic's numbers of models on a page."""
 
+MAX_PARAMETERS = 100
+"""Of a query; Anthropic knows three."""
+
 UNKNOWN_DAY = "1970-01-01T00:00:00Z"
 """What the API itself gives where it does not know the day."""
 
@@ -48,14 +51,20 @@ class ModelsAsked(NamedTuple):
 
 
 def asked_of(route: Route) -> ModelsAsked | None:
-    """What a request on `route` wants to know of models; `None` if it is about something else, or relayed."""
+    """What a request on `route` wants to know of models; `None` if it is about something else, or relayed.
+
+    Raises:
+        InvalidRequest: it has more parameters than are read.
+    """
     if not route.path.startswith("/v1/models"):
         return None
     path, _, query = route.target.partition(b"?")
     found = _PATH.fullmatch(path)
     if found is None:
         return None
-    parameters = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise InvalidRequest(f"The query has more than {MAX_PARAMETERS} parameters.")
+    parameters = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     return ModelsAsked(
         unquote((found[1] or b"").decode("latin-1")),
         {name: values[-1] for name, values in parameters.items()},

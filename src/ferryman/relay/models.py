@@ -7,7 +7,7 @@ limits, prices and records. With no alias known nothing of this runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from ferryman.aliases import Aliases, Model, ModelList, resolved
 from ferryman.errors import RelayError
 from ferryman.http1.client import Body
+from ferryman.limits.patterns import MAX_MODEL_CHARACTERS
 from ferryman.model import Ended
 from ferryman.relay.batch import MAX_DECODED_BODY_BYTES, batch_of
 from ferryman.relay.model_answers import asked_of, listed
@@ -56,12 +57,19 @@ class Models:
 
     def may_ask(self, key: Key | None, model: str) -> bool:
         """Whether a caller may ask for `model`, a resolved name, by its key's lists or by what they mean."""
-        if key is None or key.may_ask(model):
-            return True
-        return all(
-            pattern.fullmatch(model)
-            or any("*" not in name and self.resolved(name, key) == model for name in names)
+        return key is None or key.may_ask(model) or self.judge(key)(model)
+
+    def judge(self, key: Key | None) -> Callable[[str], bool]:
+        """The same for many models: what the names in the key's lists mean is looked up once."""
+        if key is None or not key.allowed:
+            return lambda _: True
+        lists = [
+            (pattern, frozenset(self.resolved(name, key) for name in names if "*" not in name))
             for pattern, names in zip(key.allowed, key.spec.models, strict=True)
+        ]
+        return lambda model: (
+            len(model) <= MAX_MODEL_CHARACTERS
+            and all(model in meant or pattern.fullmatch(model) for pattern, meant in lists)
         )
 
 
@@ -156,10 +164,11 @@ def _answer(exchange: Exchange, models: Models, key: Key | None) -> bool:
     own = {} if key is None else key.spec.aliases
     aliases = {**models.told.made, **models.told.aliases, **own}
     targets = {alias: models.resolved(alias, key) for alias in aliases if alias not in models.by_id}
+    may_ask = models.judge(key)
     body = listed(
         asked,
-        [model for model in models.told.models if models.may_ask(key, model.id)],
-        {alias: model for alias, model in targets.items() if models.may_ask(key, model)},
+        [model for model in models.told.models if may_ask(model.id)],
+        {alias: model for alias, model in targets.items() if may_ask(model)},
         models.resolved(asked.model, key) if asked.model else "",
         is_anthropics=VERSION in exchange.request.fields.found,
     )

@@ -31,6 +31,9 @@ TAKEN = {
 }
 """Roles, `developer` apart, and what is read of a message with each."""
 
+MAX_MESSAGES = 100_000
+"""As many as Anthropic takes in a request."""
+
 _TEXT = frozenset({"text"})
 _SAID = frozenset({"text", "refusal"})
 _SHOWN = frozenset({"text", "image_url", "file"})
@@ -61,12 +64,20 @@ def conversation_of(messages: object) -> Conversation:
     """
     if not isinstance(messages, list):
         raise refused("messages", "has to be a list.")
+    if len(messages) > MAX_MESSAGES:
+        raise refused("messages", f"has more than {MAX_MESSAGES} messages.")
     found = Conversation([], [])
     for index, message in enumerate(messages):
         _take(found, message, f"messages[{index}]")
     if not found.turns:
         raise refused("messages", "has to have a message of the user's.")
+    for turn in found.turns:  # Anthropic wants results before what the user says beside them
+        turn["content"].sort(key=_is_no_result)
     return found
+
+
+def _is_no_result(block: Block) -> bool:
+    return str(block["type"]) != "tool_result"
 
 
 def _take(found: Conversation, message: object, place: str) -> None:
@@ -86,7 +97,7 @@ def _take(found: Conversation, message: object, place: str) -> None:
     elif kind == "assistant":
         _add(found.turns, "assistant", _said(message, place))
     elif kind == "tool":
-        _answer(found.turns, _result(message, place))
+        _add(found.turns, "user", [_result(message, place)])
     else:
         blocks = blocks_of(message.get("content"), content, _SHOWN)
         if not blocks:
@@ -101,13 +112,6 @@ def _add(turns: list[Block], role: str, blocks: list[Block]) -> None:
         turns[-1]["content"] += blocks
     else:
         turns.append({"role": role, "content": blocks})
-
-
-def _answer(turns: list[Block], result: Block) -> None:
-    """Put a result before what the user says beside it, as Anthropic wants it, and behind other results."""
-    _add(turns, "user", [result])
-    content = turns[-1]["content"]
-    content.sort(key=lambda block: block["type"] != "tool_result")
 
 
 def _said(message: Block, place: str) -> list[Block]:

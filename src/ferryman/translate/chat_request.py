@@ -25,6 +25,10 @@ DEFAULT_MAX_TOKENS = 16_384
 """Of an answer whose request names no bound, which Anthropic wants: every current model can write as much
 (the smallest bound is 64,000), and it is over within the ten minutes that clients wait."""
 
+MAX_PARTS = 2_000_000
+"""Commas, braces and brackets of a body, those in its texts included. What is read becomes objects of some
+90 bytes each, where a single number has two in the body; no model's context has room for as many."""
+
 LITELLM_METADATA = "litellm_metadata"
 
 NO_OPS: dict[str, tuple[object, ...]] = {
@@ -89,8 +93,11 @@ def messages_call(body: bytes | bytearray) -> ChatCall:
     """The Messages request for the chat completion `body`.
 
     Raises:
-        InvalidRequest: it is no JSON object, a parameter stands twice, is unknown, or cannot be served.
+        InvalidRequest: it is no JSON object, a parameter stands twice, is unknown, or cannot be served;
+            or there are too many values in it.
     """
+    if sum(map(body.count, b",{[")) > MAX_PARTS:
+        raise InvalidRequest(f"The request body has more than {MAX_PARTS} values.")
     fields = _fields(body)
     told: Block = {}
     for name in fields:

@@ -26,6 +26,13 @@ FIELDS = frozenset({TOOLS, CHOICE, PARALLEL})
 NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 """The schema of a function that takes none: OpenAI lets it be left out, Anthropic does not."""
 
+MAX_TOOLS = 1_000
+"""Of a request whose tools are looked at: each costs some ten microseconds, in which nobody else is served.
+OpenAI takes 128."""
+
+MAX_BRACES = 500_000
+"""In all tools together: objects of their schemas, and what stands in their texts."""
+
 _DISABLE = "disable_parallel_tool_use"
 _WORDS = {"auto": "auto", "required": "any", "none": "none"}
 _WORDS_BACK = {word: kind for kind, word in _WORDS.items()}
@@ -77,6 +84,11 @@ class ToolEdits(NamedTuple):
     cuts: Mapping[str, str] = {}
 
 
+class _Any(msgspec.Struct, gc=False):
+    """Any object."""
+
+
+_decode_any = msgspec.json.Decoder(list[_Any]).decode
 _decode_shape = msgspec.json.Decoder(_Shape).decode
 _decode_tool = msgspec.json.Decoder(_Tool).decode
 _decode_function = msgspec.json.Decoder(_Function).decode
@@ -102,6 +114,7 @@ def tool_edits(body: bytes | bytearray, found: list[Member], family: str) -> Too
     splices: list[Splice] = []
     if (tools := named.get(TOOLS)) is not None and body[tools.value_start : tools.value_start + 1] == b"[":
         convert = anthropic_tool if family == "anthropic" else openai_tool
+        _check_number(body, tools.value_start, tools.end)
         for index, (start, end) in enumerate(elements(body, tools.value_start, tools.end)):
             tool = convert(bytes(body[start:end]), f"tools[{index}]")
             if tool is not None:
@@ -111,6 +124,21 @@ def tool_edits(body: bytes | bytearray, found: list[Member], family: str) -> Too
     else:
         chosen = ToolEdits(_choice_edits_back(body, named))
     return ToolEdits(splices + chosen.splices, chosen.cuts)
+
+
+def _check_number(body: bytes | bytearray, start: int, end: int) -> None:
+    """Refuse a list of more tools than are looked at, before each of them costs an object.
+
+    Raises:
+        Refused: it is longer; or as long as that, with an element that is no object.
+    """
+    if body.count(b",", start, end) < MAX_TOOLS:
+        return
+    try:  # tools have commas too, and objects within them: what is told by counting is only that there may be
+        if body.count(b"{", start, end) > MAX_BRACES or len(_decode_any(body[start:end])) > MAX_TOOLS:
+            raise refused(TOOLS, f"has more than {MAX_TOOLS} tools.")
+    except UNREADABLE:
+        raise refused(TOOLS, "cannot be read as a list of objects.") from None
 
 
 def _choice_edits(body: bytes | bytearray, named: dict[str, Member]) -> ToolEdits:
@@ -279,6 +307,8 @@ def tools_for(raw: bytes, place: str = TOOLS) -> list[msgspec.Raw]:
     Raises:
         Refused: there is no list, or a tool has no counterpart.
     """
+    if raw[:1] == b"[":
+        _check_number(raw, 0, len(raw))
     try:
         every = msgspec.json.decode(raw, type=list[msgspec.Raw])
     except UNREADABLE:

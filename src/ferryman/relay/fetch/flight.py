@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ferryman.relay.fetch.values import Failed, Inlined
 from ferryman.wire.images import Wanted
 
+Hold = Callable[[int], bool]
+"""Counts so many more bytes in memory, or less, and tells whether there is room for them."""
+
+
+def uncounted(_size_bytes: int) -> bool:
+    """For who has room for everything."""
+    return True
+
 
 class Share:
-    """What one request may still take, over all files that it waits for."""
+    """What one request may still take, over all files that it waits for.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Attributes:
+        limit_bytes: of all of them.
+        left_bytes: of that.
+        flights: that it waits for.
+        reason: why it gets no more, for people.
+    """
+
+    def __init__(self, limit_bytes: int, hold: Hold) -> None:
+        """`hold` is told what has come for the request, as large as it will be in its body."""
         self.limit_bytes = limit_bytes
         self.left_bytes = limit_bytes
         self.flights: list[Flight] = []
+        self.reason = (
+            f"what the request names is larger than {limit_bytes} bytes (`max_images_bytes`) together"
+        )
+        self._hold = hold
+        self._held_bytes = 0
 
     def take(self, size_bytes: int) -> None:
         """Count what has come; beyond the limit no file that is on its way is waited for any more."""
         self.left_bytes -= size_bytes
+        in_base64 = (size_bytes + 2) // 3 * 4
+        self._held_bytes += in_base64
+        if not self._hold(in_base64):
+            self.left_bytes = -1
+            self.reason = "there is no room for it now (`max_held_bytes`)"
         if self.left_bytes < 0:
             for flight in self.flights:
                 flight.give_up(self)
 
     def leave(self) -> None:
-        """The request waits no more."""
+        """The request waits no more; what has come for it is its own to count."""
+        self._hold(-self._held_bytes)
+        self._held_bytes = 0
         flights, self.flights = self.flights, []
         for flight in flights:
             flight.drop(self)
@@ -79,8 +107,7 @@ class Flight:
 
     def give_up(self, share: Share) -> None:
         """The request that `share` is of takes too much."""
-        limit = f"{share.limit_bytes} bytes (`max_images_bytes`)"
-        self._settle(share, Failed(self.wanted, f"what the request names is larger than {limit} together"))
+        self._settle(share, Failed(self.wanted, share.reason))
         self._abandon_if_alone()
 
     def drop(self, share: Share) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ferryman.http1.resolve import Address, Lookup
 from ferryman.relay.fetch.download import Bound, Downloader
-from ferryman.relay.fetch.flight import Flight, Share
+from ferryman.relay.fetch.flight import Flight, Hold, Share, uncounted
 from ferryman.relay.fetch.store import Store, name_of
 from ferryman.relay.fetch.target import Refused
 from ferryman.relay.fetch.values import Failed, FetchLimits, Inlined
@@ -60,7 +60,9 @@ class Images:
     def __repr__(self) -> str:
         return f"<Images: {len(self._flights)} under way, {self._waiting} waiting>"
 
-    async def inline(self, sources: Iterable[UrlSource], conversation: str) -> dict[Wanted, Inlined | Failed]:
+    async def inline(
+        self, sources: Iterable[UrlSource], conversation: str, hold: Hold = uncounted
+    ) -> dict[Wanted, Inlined | Failed]:
         """What stands in the place of each of `sources`, or why nothing does; each `Wanted` once.
 
         It takes at most twice `limits.seconds`. If it is cancelled, what nobody else waits for is given up.
@@ -69,8 +71,10 @@ class Images:
             sources: as `ferryman.wire.images.url_sources` finds them.
             conversation: within it a URL stands for the same bytes, as long as the store has them: the id of
                 a session, else of whoever asks. Never one that two callers share.
+            hold: counts what has come while others are waited for; where it says that there is no room, the
+                rest is given up. By default there always is.
         """
-        share = Share(self.limits.request_bytes)
+        share = Share(self.limits.request_bytes, hold)
         waits: dict[Wanted, asyncio.Future[Inlined | Failed]] = {}
         try:
             for wanted, times in Counter(source.wanted for source in sources).items():
