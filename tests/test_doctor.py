@@ -121,6 +121,13 @@ def test_clients_with_keys_of_their_own_need_none_here(doctor: Doctor, line: Ben
     assert upstream.requests[0].values(b"x-api-key") == []
 
 
+def test_upstream_that_takes_names_of_users_needs_no_key(doctor: Doctor, line: Bench) -> None:
+    upstream = line.upstream(saying(status=401))
+    found = doctor("--native-anthropic", "--upstream-url", upstream.url)
+    assert (found["upstream"]["state"], found["credential"]["state"]) == ("ok", "skipped")
+    assert upstream.requests[0].values(b"x-api-key") == []
+
+
 @pytest.mark.parametrize(("seconds", "direction"), [(90.0, "behind"), (-90.0, "ahead of")])
 def test_clock_that_is_wrong_is_a_problem(
     doctor: Doctor, line: Bench, seconds: float, direction: str

@@ -21,6 +21,7 @@ from ferryman.http1.dial import Dialer
 from ferryman.http1.origin import Proxy, origin_of
 from ferryman.http1.resolve import Resolver
 from ferryman.settings import Settings
+from ferryman.settings_targets import upstreams_of
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import DEFAULT_VERSION
 from ferryman.wording import shown
@@ -40,7 +41,7 @@ OUT_OF_TIME = frozenset({9, 10})
 
 async def upstream_checks(settings: Settings, clock: Clock) -> list[Finding]:
     """Ask the upstream once, and judge what comes."""
-    key = settings.anthropic_api_key if settings.effective_auth in {"keys", "open"} else None
+    key = upstreams_of(settings)[0].api_key
     try:
         dialer = dialer_of(settings, clock)
     except SettingsError as error:
@@ -121,12 +122,7 @@ def judged(answer: Answer, settings: Settings, seconds: float, key: str | None) 
 
 def _credential(status: int, settings: Settings, key: str | None, *, has_models: bool) -> Finding:
     if key is None:
-        if settings.effective_auth == "passthrough":
-            return skipped("credential", "clients bring their own (`auth: passthrough`)")
-        advice = (
-            "set `anthropic_api_key` (ANTHROPIC_API_KEY), unless clients bring one beside their virtual key"
-        )
-        return warning("credential", "there is no key for the upstream", advice)
+        return _without_key(settings)
     if status == 401:
         advice = "see that `anthropic_api_key` (ANTHROPIC_API_KEY) is whole, for this place, not revoked"
         return problem("credential", "the upstream refuses the server's key (status 401)", advice)
@@ -136,6 +132,15 @@ def _credential(status: int, settings: Settings, key: str | None, *, has_models:
     if status == 200 and has_models:
         return ok("credential", "the upstream takes the server's key")
     return skipped("credential", f"not known, since the upstream answered with status {status}")
+
+
+def _without_key(settings: Settings) -> Finding:
+    if settings.effective_auth == "passthrough":
+        return skipped("credential", "clients bring their own (`auth: passthrough`)")
+    if upstreams_of(settings)[0].credential == "identity":
+        return skipped("credential", "it is the name of the user who calls (`credential: identity`)")
+    advice = "set `anthropic_api_key` (ANTHROPIC_API_KEY), unless clients bring one beside their virtual key"
+    return warning("credential", "there is no key for the upstream", advice)
 
 
 def clock_judged(date: str | None, now: float) -> Finding:
