@@ -22,7 +22,7 @@ from ferryman.control.access.desk import operations
 from ferryman.control.access.reading import NOT_SERVED, fields_of
 from ferryman.pricing.catalog import CLASSES, load_catalog
 from ferryman.pricing.explain import decimal
-from ferryman.settings import env_names, plain, rows, type_of, wanted
+from ferryman.settings_table import env_names, plain, rows, type_of, wanted
 from ferryman.simulator.control import KEYS
 from ferryman.telemetry.metrics import METRICS
 

@@ -42,11 +42,18 @@ class Bench:
         return self._stack.enter_context(Upstream(script or answering(), **options))
 
     def gateway(
-        self, upstream: str, *, clock: HeldClock | None = None, loop: str = "asyncio", **settings: Any
+        self,
+        upstream: str,
+        *,
+        clock: HeldClock | None = None,
+        loop: str = "asyncio",
+        images_directory: Path | None = None,
+        **settings: Any,
     ) -> Gateway:
         """A gateway in front of the URL `upstream`, by default with a server's key."""
         values: dict[str, Any] = {"port": 0, "upstream_url": upstream, "anthropic_api_key": KEY} | settings
-        return self._stack.enter_context(Gateway(Settings(**values), clock=clock, loop=loop))
+        made = Gateway(Settings(**values), clock=clock, loop=loop, images_directory=images_directory)
+        return self._stack.enter_context(made)
 
     def pair(self, script: Script | None = None, **options: Any) -> tuple[Gateway, Upstream]:
         """A scripted upstream and a gateway in front of it."""

@@ -81,7 +81,7 @@ def test_the_watch_would_notice() -> None:
 
 def test_gateway_needs_no_optional_package() -> None:
     """What is installed without extras is enough for every command."""
-    others = ["uvloop", "rich", "better_exceptions", "anthropic", "httpx"]
+    others = ["uvloop", "rich", "better_exceptions", "anthropic", "httpx", "opentelemetry"]
     program = f"""if True:
         import sys
         sys.modules.update(dict.fromkeys({others}))

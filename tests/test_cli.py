@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from ferryman import __version__
-from ferryman.settings import env_names, rows
+from ferryman.settings_table import env_names, rows
 from tests.conftest import Bench
 from tests.support.edge import Connection
 
@@ -43,7 +43,14 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
 class Process:
     """`ferryman …` where packages may be missing, ended with the test; its output is waited for."""
 
-    def __init__(self, directory: Path, *words: str, without: tuple[str, ...] = (), **more: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *words: str,
+        program: tuple[str, ...] = (sys.executable, "-m", "ferryman"),
+        without: tuple[str, ...] = (),
+        **more: Any,
+    ) -> None:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options: dict[str, Any] = {**pipes, "stdin": subprocess.DEVNULL, "cwd": directory, **more}
         options["env"] = environment(directory, **more.get("env", {}))
@@ -53,7 +60,7 @@ class Process:
             for name in without:
                 (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}')\n", "utf-8")
             options["env"]["PYTHONPATH"] = str(missing)
-        self.popen = subprocess.Popen([sys.executable, "-m", "ferryman", *words], **options)
+        self.popen = subprocess.Popen([*program, *words], **options)
         self._unread = {1: b"", 2: b""}
 
     def __enter__(self) -> Self:

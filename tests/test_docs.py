@@ -21,6 +21,7 @@ from ferryman.cli.main import main
 from ferryman.control.asking import MAX_WAITING
 from ferryman.control.spend_query import LIST_PARAMETERS, PAGE_PARAMETERS
 from ferryman.control.spend_row import litellm_fields
+from ferryman.control.traces import END_SECONDS
 from ferryman.errors import BudgetReached, RateLimited, RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
@@ -33,9 +34,9 @@ from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
 from ferryman.relay.forward import STALE_SECONDS
 from ferryman.relay.listen import TLS_SHUTDOWN_SECONDS
 from ferryman.relay.route import OWN_PATHS
-from ferryman.settings import env_names, rows
 from ferryman.settings_load import load
 from ferryman.settings_prices import PER_TOKEN
+from ferryman.settings_table import env_names, rows
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
 from ferryman.telemetry.log import json_line, text_line
@@ -46,6 +47,7 @@ from ferryman.wire.names import (
     FORWARDED,
     HINTS,
     OWN_CREDENTIALS,
+    TRACEPARENT,
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
@@ -188,7 +190,14 @@ def test_every_path_and_header_of_our_own_stands() -> None:
     ours = (b"x-ferryman-", b"x-litellm-")
     assert sent == {name.decode() for name in respond.DROPPED if name.startswith(ours)} | {"request-id"}
     read = first_cells(page, "## Request headers with a meaning")
-    looked_at = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS | FORWARDED | HINTS | CHARGES | {VERSION, b"expect"}
+    looked_at = (
+        OWN_CREDENTIALS
+        | UPSTREAM_CREDENTIALS
+        | FORWARDED
+        | HINTS
+        | CHARGES
+        | {VERSION, TRACEPARENT, b"expect"}
+    )
     assert read == {name.decode() for name in looked_at}
 
 
@@ -237,6 +246,21 @@ def test_page_of_prices_has_the_rules_of_the_code() -> None:
 def test_every_key_of_the_simulator_stands() -> None:
     heading = "<!-- begin keys: written by scripts/docs.py -->"
     assert first_cells(ROOT / "docs" / "simulator.md", heading) == set(KEYS)
+
+
+def test_every_check_of_the_doctor_stands() -> None:
+    makers = r"\b(?:ok|problem|warning|skipped|refused|directory_check)\(\s*\"([a-z ]+)\""
+    sources = (ROOT / "src" / "ferryman" / "doctor").glob("*.py")
+    checks = {name for path in sources for name in re.findall(makers, path.read_text("utf-8"))}
+    assert first_cells(ROOT / "docs" / "doctor.md", "## What is looked at") == checks
+
+
+def test_every_attribute_of_a_span_stands() -> None:
+    source = (ROOT / "src" / "ferryman" / "telemetry" / "spans.py").read_text("utf-8")
+    attributes = set(re.findall(r"\"((?:[a-z_]+\.)+[a-z_]+)\"", source))
+    page = ROOT / "docs" / "tracing.md"
+    assert first_cells(page, "## What is in a span") == attributes
+    assert f"Ferryman waits {END_SECONDS:g} seconds for the last ones" in page.read_text("utf-8")
 
 
 def test_version_stands_in_readme_and_changelog() -> None:
@@ -289,7 +313,8 @@ def test_command_is_one_that_ferryman_takes(command: str) -> None:
 def test_config_file_is_one_that_ferryman_takes(tmp_path: Path, block: str) -> None:
     file = tmp_path / "ferryman.yaml"
     file.write_text(block, "utf-8")
-    loaded = load({}, environ={}, directory=tmp_path)
+    named = dict.fromkeys(re.findall(r"api_key_env: (\w+)", block), "sk-ant-named")
+    loaded = load({}, environ=named, directory=tmp_path)
     assert str(file) in loaded.sources.values()
 
 

@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 
 from ferryman.errors import InvalidRequest
 from ferryman.model import ABSENT, Call
-from ferryman.wire.edit import MAX_MEMBERS, without_member
+from ferryman.wire.edit import MAX_MEMBERS, members, removals
 from ferryman.wire.request import MAX_METADATA_BYTES, read_call
+from ferryman.wire.splice import spliced
 
 OURS = "litellm_metadata"
 SPACES = st.text(" \t\r\n", max_size=3)
 NUMBERS = st.sampled_from(["1.0", "3e5", "-0", "12345678901234567890", "1E-7", "0"])
+
+
+def without_member(body: bytes | bytearray, name: str) -> bytes | bytearray:
+    cuts = removals(body, members(body), {name: name})
+    return spliced(body, cuts) if cuts else body
 
 
 def spelled(text: str, escape_at: frozenset[int]) -> str:
@@ -88,6 +94,19 @@ def test_one_slice_goes_and_the_rest_is_the_same_object(
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_comma_and_white_space_of_the_member_go_with_it(body: bytes, rest: bytes, kind: Any) -> None:
     assert without_member(kind(body), OURS) == rest
+
+
+SOME = st.lists(st.sampled_from("abcdef"), unique=True, max_size=6)
+
+
+@given(SOME, st.sets(st.sampled_from("abcdefg")), st.data())
+def test_any_members_go_together_and_the_rest_stays(names: list[str], gone: set[str], data: Any) -> None:
+    every = st.just([data.draw(member(st.just(f'"{name}"'), NUMBERS)) for name in names])
+    body = data.draw(joined("{", every, "}")).encode()
+    rest = spliced(body, removals(body, members(body), dict.fromkeys(gone, "x")))
+    pairs = json.loads(body, object_pairs_hook=list, parse_float=str, parse_int=str)
+    left = json.loads(rest, object_pairs_hook=list, parse_float=str, parse_int=str)
+    assert left == [pair for pair in pairs if pair[0] not in gone]
 
 
 @pytest.mark.parametrize("name", ["model", "metadata", OURS])

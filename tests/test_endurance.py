@@ -177,7 +177,7 @@ def resident_bytes() -> int:
 
 def nothing_left(gateway: Gateway) -> bool:
     worker = gateway.worker
-    return not (worker.line.live or worker.server.connections or worker.line.pool.open_count)
+    return not (worker.line.live or worker.server.connections or worker.line.targets[0].pool.open_count)
 
 
 NOTHING_OF_IT = Entry(

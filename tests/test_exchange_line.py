@@ -241,7 +241,7 @@ class Stage:
         now = self.clock.monotonic()
         self.line.sweep(now)
         self.server.sweep(now)
-        self.line.pool.sweep(now)
+        self.line.targets[0].pool.sweep(now)
 
     async def end(self) -> None:
         """The client leaves, connects come through, and idle connections age out."""
@@ -258,7 +258,7 @@ def on_stage(work: Callable[[Stage], Any], record: Callable[[Entry], None]) -> l
         loop.set_exception_handler(lambda _, context: wrong.append(context))
         stage = Stage(loop, record)
         await work(stage)
-        await stage.line.pool.close()
+        await stage.line.targets[0].pool.close()
 
     with asyncio.Runner(loop_factory=EdgeLoop) as runner:
         runner.run(main())
@@ -284,7 +284,7 @@ def test_any_order_of_events_ends_each_exchange_once(first: list[str], steps: li
         assert all(exchange.settled for exchange in stage.made)
         assert not stage.line.live
         assert not stage.server.connections
-        assert stage.line.pool.open_count == 0
+        assert stage.line.targets[0].pool.open_count == 0
         assert all(wire.lost for wire in stage.loop.upstreams)
 
     assert on_stage(work, entries.append) == []

@@ -146,7 +146,7 @@ def test_any_order_of_events_ends_each_once_and_frees_all(first: list[str], step
         assert sorted(entry.id for entry in entries) == sorted(recorded)
         assert all(exchange.settled for exchange in stage.made)
         line = stage.line
-        assert (line.live, line.drains, line.held_bytes, line.pool.open_count) == (set(), {}, 0, 0)
+        assert (line.live, line.drains, line.held_bytes, line.targets[0].pool.open_count) == (set(), {}, 0, 0)
         assert not stage.server.connections
         assert all(wire.lost for wire in stage.loop.upstreams)
 

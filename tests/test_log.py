@@ -184,7 +184,7 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
         *("id", "started_at", "method", "path", "principal", "credential"),
         *("user_id", "team_id", "client_address", "session_id"),
         *("end_user", "tags", "spend_logs_metadata"),
-        *("agent_id", "parent_agent_id", "request_class", "agent_type"),
+        *("agent_id", "parent_agent_id", "request_class", "agent_type", "traceparent"),
         *("model", "stream", "request_bytes", "ended", "attempts", "usage_complete"),
         *("response_bytes", "duration_seconds", "status", "error", "upstream_request_id"),
         *("usage", "cost", "batch", "settles", "made", "time_to_first_byte_seconds", "overhead_seconds"),

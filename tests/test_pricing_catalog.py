@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies
 
+from ferryman.aliases import FAMILIES
 from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, FILE, MAX_FOUND, Model, Price, load_catalog
-from ferryman.pricing.names import FAMILIES, MAX_NAME_CHARACTERS, family_of, folded
+from ferryman.pricing.names import MAX_NAME_CHARACTERS, family_of, folded
 
 CATALOG_IN_FORCE = load_catalog()
 MODELS = CATALOG_IN_FORCE.models

@@ -31,6 +31,8 @@ def test_directory_is_private_and_removed(tmp_path: Path) -> None:
     directory.claim()
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
     assert "is in use by another Ferryman" in refusal(RuntimeDirectory(directory.path))
+    directory.images.mkdir()
+    (directory.images / "kept").write_bytes(b"x")
     directory.release()
     assert not directory.path.exists()
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings, env_names, rows, type_of, wanted
+from ferryman.settings import Settings
 from ferryman.settings_load import Loaded, load
+from ferryman.settings_table import env_names, rows, type_of, wanted
 from ferryman.wording import MASK
 from tests.support.values import examples, unusable
 
@@ -99,7 +100,8 @@ def test_unusable_value_is_refused_with_name_source_and_what_was_wanted(
     for text in unusable(row):
         name = env_names(row)[-1]
         (problem,) = refused(tmp_path, environ={name: text})
-        told = "that value (it is a secret)" if row.metadata["secret"] else f"`{text.strip()}`"
+        secret = row.metadata["secret"] or row.name == "upstreams"
+        told = "that value (it is a secret)" if secret else f"`{text.strip()}`"
         where = f"{told} from the environment ({name})"
         if text.isprintable():
             assert problem == f"{row.name}: {where} cannot be used; wanted {wanted(row)}."
@@ -115,7 +117,7 @@ def test_list_or_block_is_refused_without_its_content(row: Field[Any], value: st
     if row.metadata["many"]:
         value = "[[1], 2]" if "a" not in value else value
     if typing.get_origin(type_of(row)) is Mapping:
-        value = value.replace("a: 1", "a: {b: [1]}")
+        value = value.replace("a: 1", "a: {b: [[1]]}")
     (problem,) = refused(tmp_path, file=f"{row.name}: {value}\n")
     assert problem.startswith(f"{row.name}: ")
     assert f"from {tmp_path}/ferryman.yaml cannot be used; wanted {wanted(row)}." in problem

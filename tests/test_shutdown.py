@@ -175,7 +175,7 @@ def test_every_running_exchange_has_its_record_when_the_grace_is_over(line: Benc
         assert len(gateway.entries) == len({entry.id for entry in gateway.entries}) == 20
         assert {entry.ended for entry in gateway.entries} == {"shutdown"}
         assert (worker.line.live, worker.server.connections) == (set(), set())
-    assert worker.line.pool.open_count == 0
+    assert worker.line.targets[0].pool.open_count == 0
 
 
 def test_stop_twice_is_harmless(line: Bench) -> None:
@@ -225,7 +225,7 @@ def test_record_that_cannot_be_made_ends_neither_the_answer_nor_the_worker(name:
         assert stage.client.written.startswith(b"HTTP/1.1 200 ")
         assert stage.client.written.endswith(USAGE)
         await stage.end()
-        assert (stage.line.live, stage.line.pool.open_count) == (set(), 0)
+        assert (stage.line.live, stage.line.targets[0].pool.open_count) == (set(), 0)
         assert not stage.server.connections
 
     on_stage(work, failing_once)
@@ -289,11 +289,11 @@ def test_connection_given_up_in_the_moment_it_is_made_is_counted_once(how: str) 
             def on_connect_failed(self, error: RelayError) -> None:
                 failed.set()
 
-        line.pool.open(Waiter())
+        line.targets[0].pool.open(Waiter())
         await asyncio.sleep(0)
-        await (line.pool.close() if how == "closed" else failed.wait())
+        await (line.targets[0].pool.close() if how == "closed" else failed.wait())
         await asyncio.sleep(0)
-        assert line.pool.open_count == 0
+        assert line.targets[0].pool.open_count == 0
 
     with asyncio.Runner(loop_factory=LateLoop) as runner:
         runner.run(main())
@@ -302,7 +302,10 @@ def test_connection_given_up_in_the_moment_it_is_made_is_counted_once(how: str) 
 def test_what_one_sees_in_a_debugger_tells_the_state() -> None:
     async def work(stage: Stage) -> None:
         def seen() -> list[str]:
-            return [repr(one) for one in (stage.made[-1], stage.client.protocol, stage.line, stage.line.pool)]
+            return [
+                repr(one)
+                for one in (stage.made[-1], stage.client.protocol, stage.line, stage.line.targets[0].pool)
+            ]
 
         await stage.play("ask")
         assert [text.rpartition(" ")[2] for text in seen()[:2]] == ["asking>", "busy>"]

@@ -76,7 +76,9 @@ def test_client_that_leaves_ends_the_upstream(line: Bench, loop: str) -> None:
     assert (entry.ended, entry.usage_complete, entry.status) == ("client_gone", False, 200)
     assert entry.usage is not None
     assert entry.usage.input_tokens == 9
-    assert gateway.run(lambda: (gateway.worker.line.live, gateway.worker.line.pool.open_count)) == (set(), 0)
+    assert gateway.run(
+        lambda: (gateway.worker.line.live, gateway.worker.line.targets[0].pool.open_count)
+    ) == (set(), 0)
 
 
 def test_client_that_leaves_before_the_answer_ends_the_upstream(line: Bench) -> None:
@@ -114,7 +116,7 @@ def test_client_that_leaves_while_connecting_costs_no_request(
 
     upstream = line.upstream(script)
     gateway = line.gateway(upstream.url.replace("http:", "https:"))
-    pool = gateway.worker.line.pool
+    pool = gateway.worker.line.targets[0].pool
     with RawClient(gateway.port) as client:
         client.send(post(b"{}"))
         gateway.until(lambda: pool.open_count)

@@ -74,7 +74,7 @@ def test_idle_connection_ages_out(line: Bench, clock: HeldClock) -> None:
         client.ask(get())
         assert upstream.accepted == 1
         gateway.pass_time(51)
-        gateway.until(lambda: gateway.worker.line.pool.open_count == 0)
+        gateway.until(lambda: gateway.worker.line.targets[0].pool.open_count == 0)
         client.ask(get())
         assert upstream.accepted == 2
 
@@ -285,7 +285,7 @@ def test_bytes_on_an_idle_connection_end_it(line: Bench) -> None:
     with RawClient(gateway.port) as client:
         client.ask(get())
         said.set()
-        gateway.until(lambda: gateway.worker.line.pool.open_count == 0)
+        gateway.until(lambda: gateway.worker.line.targets[0].pool.open_count == 0)
         assert client.ask(get()).body == b"good"
     assert upstream.accepted == 2
 

@@ -46,7 +46,7 @@ def ask(gateway: Gateway) -> RawResponse:
 
 
 def nothing_open(gateway: Gateway) -> None:
-    gateway.until(lambda: gateway.worker.line.pool.open_count == 0)
+    gateway.until(lambda: gateway.worker.line.targets[0].pool.open_count == 0)
 
 
 @LOOPS

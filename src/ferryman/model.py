@@ -248,6 +248,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         spend_logs_metadata: the caller's notes, each value as it came.
         agent_id, parent_agent_id: Claude Code's, of the agent that called and of the one that started it.
         request_class, agent_type: Claude Code's words for what the request is for, and for its agent.
+        traceparent: the header, if it is one by https://www.w3.org/TR/trace-context/; it goes upstream too.
         status: what the client was answered with.
         error: what went wrong, in one sentence.
         attempts: how often the upstream was asked.
@@ -282,6 +283,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
+    traceparent: str | None = None
     model: str | None = None
     stream: bool = False
     request_bytes: int

@@ -5,21 +5,14 @@ Where the values come from is in `ferryman.settings_load`.
 
 from __future__ import annotations
 
-import functools
-import re
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from ferryman.hosts import TrustedProxies, is_loopback, trusted_proxies
-from ferryman.settings_row import setting
+from ferryman.settings_row import masked, setting
 from ferryman.settings_telemetry import TelemetrySettings
-from ferryman.wording import MASK
-
-_BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -62,6 +55,39 @@ class Settings(TelemetrySettings):
     anthropic_api_key: str | None = setting(
         None, "The key for the upstream. Clients never see it.", env=("ANTHROPIC_API_KEY",), secret=True
     )
+    profile: Literal["auto", "anthropic", "argo"] = setting(
+        "auto",
+        "What the upstream wants of requests: `anthropic` (no edits), `argo` (callers are users, and their "
+        "names go upstream; no server's key is used), or `auto`: `argo` with `use_native_anthropic: true`, "
+        "else `anthropic`.",
+    )
+    use_native_anthropic: bool | None = setting(
+        None,
+        "Serve `/v1/messages` in Anthropic's format before an Argo endpoint (`profile: argo`); `false` turns "
+        "`/v1/messages` off.",
+        env=("USE_NATIVE_ANTHROPIC",),
+        flags=("--native-anthropic",),
+    )
+    argo_base_url: str = setting(
+        "https://apps-dev.inside.anl.gov/argoapi",
+        "Base URL of the Argo API, for `profile: argo`; with a value of your own it goes before "
+        "`upstream_url`.",
+        env=("ARGO_BASE_URL",),
+    )
+    native_anthropic_base_url: str | None = setting(
+        None,
+        "URL of Argo's native Anthropic endpoint, with or without `/v1/messages`, for `profile: argo`. "
+        "Without one: `argo_base_url`.",
+        env=("NATIVE_ANTHROPIC_BASE_URL",),
+    )
+    upstreams: Mapping[str, Mapping[str, object]] | None = setting(
+        None,
+        "Several upstreams, by a name of your own; the first one takes what names none of the `models` of "
+        "another. Each has a `base_url` and any of `profile`, `credential`, `api_key`, `api_key_env`, "
+        "`models`, `identity`, `images`, `tools`, `family`, `strip_betas` and `aliases`.",
+        credentials=True,
+        example="{main: {base_url: https://api.anthropic.com, api_key_env: ANTHROPIC_API_KEY}}",
+    )
     master_key: str | None = setting(
         None,
         "The operator's key for Ferryman's own paths: `/control/*`, `/key/*`, `/metrics` and the like. "
@@ -69,14 +95,17 @@ class Settings(TelemetrySettings):
         env=("LITELLM_MASTER_KEY",),
         secret=True,
     )
-    auth: Literal["auto", "keys", "open", "passthrough"] = setting(
+    auth: Literal["auto", "keys", "open", "passthrough", "identity"] = setting(
         "auto",
         "Who may call: `keys` (who has a virtual key), `open` (anybody, with the server's key), "
-        "`passthrough` (with a key of their own), or `auto`: `keys` if there is a master key, else `open` if "
-        "there is a server's key, else `passthrough`.",
+        "`passthrough` (with a key of their own), `identity` (who gives a user name as the key), or `auto`: "
+        "`identity` with `profile: argo`, else `keys` if there is a master key, else `open` if there is a "
+        "server's key, else `passthrough`.",
     )
     allow_open: bool = setting(
-        False, "Let `auth: open` listen beyond this machine, where anybody could spend the server's key."
+        False,
+        "Let `auth: open` and `auth: identity` listen beyond this machine, where anybody could spend the "
+        "server's key, or call under another's name.",
     )
     max_connections: int = setting(
         16_384, "Client connections at once; the next ones are told to try again.", at_least=1
@@ -183,6 +212,14 @@ class Settings(TelemetrySettings):
     batch_poll_seconds: float = setting(
         60.0, "How often the upstream is asked for message batches whose results nobody reads.", at_least=0.1
     )
+    aliases: Mapping[str, str] | None = setting(
+        None,
+        "Further names of models: of one that the upstream has, or of a name that its list makes.",
+        example="{fast: claude-haiku-5-5}",
+    )
+    model_refresh_seconds: float = setting(
+        3600.0, "How often the upstream's list of models is fetched, where aliases need it.", at_least=1
+    )
     prices: Mapping[str, Mapping[str, str]] | None = setting(
         None,
         "Your own prices, by model (`*` stands for anything): dollars per million tokens for `input`, "
@@ -283,9 +320,16 @@ class Settings(TelemetrySettings):
         return f"Settings({', '.join(shown)})"
 
     @property
-    def effective_auth(self) -> Literal["keys", "open", "passthrough"]:
+    def is_argo(self) -> bool:
+        """Whether the profile in force is `argo`; with `upstreams`, that of the first one."""
+        return self.profile == "argo" or (self.profile == "auto" and self.use_native_anthropic is True)
+
+    @property
+    def effective_auth(self) -> Literal["keys", "open", "passthrough", "identity"]:
         """The `auth` in force, with `auto` decided."""
         if self.auth == "auto":
+            if self.is_argo:
+                return "identity"
             if self.master_key:
                 return "keys"
             return "open" if self.anthropic_api_key else "passthrough"
@@ -303,74 +347,15 @@ class Settings(TelemetrySettings):
 
     @property
     def proxy(self) -> SplitResult | None:
-        """The parts of the proxy's URL, `None` where the upstream is reached directly.
+        """The parts of the proxy's URL, `None` where the upstream is reached directly."""
+        return self.proxy_to(self.upstream.hostname or "")
+
+    def proxy_to(self, host: str) -> SplitResult | None:
+        """The same for an upstream at `host`.
 
         A loopback upstream is never reached through a proxy, which would look for it on its own
         machine. Go's net/http has the same rule.
         """
-        if self.upstream_proxy in {"auto", "none"} or is_loopback(self.upstream.hostname or ""):
+        if self.upstream_proxy in {"auto", "none"} or is_loopback(host):
             return None
         return urlsplit(self.upstream_proxy)
-
-
-def type_of(row: Field[Any]) -> Any:  # noqa: ANN401  # a type, or a Literal
-    """The type of a row's values when they are not `None`."""
-    kind = _types()[row.name]
-    if isinstance(kind, types.UnionType):
-        kind = next(member for member in typing.get_args(kind) if member is not type(None))
-    return kind
-
-
-@functools.cache
-def _types() -> dict[str, Any]:
-    return typing.get_type_hints(Settings)  # half a millisecond, and each command asks for each row
-
-
-def rows() -> tuple[Field[Any], ...]:
-    """The table itself, for command line, documentation and `config show`."""
-    return fields(Settings)
-
-
-def env_names(row: Field[Any]) -> tuple[str, ...]:
-    """The environment variables of a row, the first that is set wins."""
-    names: tuple[str, ...] = row.metadata["env"]
-    return (f"FERRYMAN_{row.name.upper()}", *names)
-
-
-def plain(value: object) -> str:
-    """`value` of a setting as it is written in the file; `-` is none."""
-    if value is None:
-        return "-"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {plain(member)}" for name, member in value.items()) + "}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def masked(row: Field[Any], value: object) -> object:
-    """`value`, with a mask in the place of what is secret in it."""
-    if row.metadata["credentials"] and isinstance(value, str):
-        return without_credentials(value)
-    return MASK if row.metadata["secret"] and value else value
-
-
-def without_credentials(url: str) -> str:
-    """`url` with a mask in the place of a user name and a password, wherever their end may be."""
-    return _BEFORE_AT.sub(lambda found: f"{found[1] or ''}{MASK}@", url)
-
-
-def wanted(row: Field[Any]) -> str:
-    """What a value of the row has to be, for people."""
-    kind = type_of(row)
-    low, high = row.metadata["at_least"], row.metadata["at_most"]
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
-    if kind is bool:
-        return "`true` or `false`"
-    if row.metadata["example"] is not None:
-        return f"a block such as `{row.metadata['example']}`"
-    if kind in {int, float}:
-        noun = "a whole number" if kind is int else "a number"
-        if low is not None and high is not None:
-            return f"{noun} from {low} to {high}"
-        return noun if low is None else f"{noun}, {low} or more"
-    return "a text of ASCII characters" + (", or a list of them" if row.metadata["many"] else "")

@@ -29,6 +29,27 @@ def blocks(raw: object) -> dict[str, dict[str, str]]:
     return {name: block(inner) for name, inner in content.items()}
 
 
+def trees(raw: object) -> dict[str, dict[str, object]]:
+    """Names and blocks, in which texts, lists of texts and blocks of texts may stand.
+
+    Raises:
+        ValueError: it is something else, or empty.
+    """
+    return {name: _tree(inner) for name, inner in _mapping(raw).items()}
+
+
+def _tree(raw: object) -> dict[str, object]:
+    if isinstance(raw, str):
+        raise ValueError
+    content = _mapping(raw)
+    for value in content.values():
+        if isinstance(value, dict):
+            block(value)
+        elif isinstance(value, list) and not all(isinstance(member, str) for member in value):
+            raise ValueError
+    return content
+
+
 def _mapping(raw: object) -> dict[str, object]:
     if isinstance(raw, str):
         try:

@@ -14,19 +14,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import yaml
 
 from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name, trusted_proxies
-from ferryman.settings import Settings, env_names, rows, type_of, wanted
-from ferryman.settings_block import block, blocks
+from ferryman.settings import Settings
+from ferryman.settings_block import block, blocks, trees
+from ferryman.settings_images import image_problems
 from ferryman.settings_limits import limit_problems
+from ferryman.settings_models import alias_problems
 from ferryman.settings_prices import price_problems
 from ferryman.settings_store import database_problem, default_data_dir
+from ferryman.settings_table import env_names, rows, type_of, wanted
+from ferryman.settings_targets import target_problems, with_targets
 from ferryman.settings_telemetry import telemetry_problems
-from ferryman.settings_upstream import proxy_problem, proxy_variable, tls_problems
+from ferryman.settings_upstream import (
+    is_own_listener,
+    proxy_problem,
+    proxy_variable,
+    tls_problems,
+    url_problem,
+)
 from ferryman.wording import shown
 
 FILE_NAMES = ("ferryman.yaml", "config.yaml")
@@ -84,15 +93,20 @@ def load(
             values[row.name] = _parse(row, raw)
         except (ValueError, OverflowError):
             wrong.add(row.name)
-            what = "that value (it is a secret)" if row.metadata["secret"] else shown(raw)
+            what = "that value (it is a secret)" if _may_be_secret(row) else shown(raw)
             problems.append(f"{row.name}: {what} {_origin(source)} cannot be used; wanted {wanted(row)}.")
-    settings = _with_proxy(Settings(**values), sources, environ)
+    settings = with_targets(Settings(**values), sources, environ)
+    settings = _with_proxy(settings, sources, environ)
     settings = _with_runtime_directory(settings, sources, environ)
     settings = replace(settings, data_dir=settings.data_dir or default_data_dir(environ))
     problems += [problem for names, problem in _conflicts(settings, sources) if not names & wrong]
     if problems:
         raise SettingsError(problems)
     return Loaded(settings, sources, path)
+
+
+def _may_be_secret(row: Field[Any]) -> bool:
+    return row.metadata["secret"] or row.name == "upstreams"
 
 
 def reread(settings: Settings, file: Path, names: Iterable[str]) -> Settings:
@@ -119,7 +133,7 @@ def reread(settings: Settings, file: Path, names: Iterable[str]) -> Settings:
 
 def _with_proxy(settings: Settings, sources: dict[str, str], environ: Mapping[str, str]) -> Settings:
     """`settings` with the proxy of the environment in the place of `auto`, if there is one."""
-    if settings.upstream_proxy != "auto" or _url_problem(settings.upstream_url) is not None:
+    if settings.upstream_proxy != "auto" or url_problem(settings.upstream_url) is not None:
         return settings
     variable = proxy_variable(environ, settings)
     if variable is None:
@@ -276,6 +290,7 @@ def _parse_text(raw: object) -> str:
 _PARSERS: dict[object, Callable[[object], Any]] = {
     Mapping[str, str]: block,
     Mapping[str, Mapping[str, str]]: blocks,
+    Mapping[str, Mapping[str, object]]: trees,
     bool: _parse_bool,
     int: _parse_int,
     float: _parse_float,
@@ -293,9 +308,9 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     start = {name: f"{name}, {_origin(source)}" for name, source in sources.items()}
     if not is_name(settings.host):
         yield {"host"}, f"{start['host']}: {host} is not a name or address."
-    if (problem := _url_problem(settings.upstream_url)) is not None:
+    if (problem := url_problem(settings.upstream_url)) is not None:
         yield {"upstream_url"}, f"{start['upstream_url']}: {problem}"
-    elif _is_own_listener(settings):
+    elif is_own_listener(settings):
         circle = (
             f"{shown(settings.upstream_url)} is where Ferryman itself listens; requests would go in circles"
         )
@@ -312,7 +327,9 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
             yield {name, "port"}, f"{start[name]}: {problem}."
     yield from _auth_conflicts(settings, start)
     yield from _entrance_conflicts(settings, start)
-    for problems in (price_problems, limit_problems, telemetry_problems):
+    for problems in (
+        price_problems, limit_problems, target_problems, alias_problems, image_problems, telemetry_problems
+    ):  # fmt: skip
         yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in problems(settings))
 
 
@@ -325,8 +342,9 @@ def _auth_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterator[tu
         need = "`open` needs `anthropic_api_key` (ANTHROPIC_API_KEY), the key that is spent"
         yield {"auth", "anthropic_api_key"}, f"{start['auth']}: {need}."
     local = settings.unix_socket is not None or is_loopback(settings.host)
-    if settings.effective_auth == "open" and not local and not settings.allow_open:
-        danger = f"with {shown(settings.host)} anybody on the network could spend the server's key"
+    if settings.effective_auth in {"open", "identity"} and not local and not settings.allow_open:
+        deed = "spend the server's key" if settings.effective_auth == "open" else "call under any user's name"
+        danger = f"with {shown(settings.host)} anybody on the network could {deed}"
         way_out = "listen on 127.0.0.1, or set `allow_open: true` if that is what you want"
         names = {"host", "unix_socket", "auth", "anthropic_api_key", "allow_open"}
         yield names, f"{start['host']}: {danger}; {way_out}."
@@ -342,7 +360,7 @@ def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterato
         problem = "a key is of no use without its certificate; set `tls_cert_file` too"
         yield {"tls_key_file", "tls_cert_file"}, f"{start['tls_key_file']}: {problem}."
     if settings.public_url is not None:
-        told = _url_problem(
+        told = url_problem(
             settings.public_url, "clients have keys of their own", "https://claude.example.org"
         )
         if told is not None:
@@ -352,42 +370,3 @@ def _entrance_conflicts(settings: Settings, start: Mapping[str, str]) -> Iterato
     except ValueError as error:
         kinds = "no address, no network such as `10.0.0.0/8`, and not `unix`"
         yield {"trusted_proxies"}, f"{start['trusted_proxies']}: {shown(error)} is {kinds}."
-
-
-def _url_problem(
-    url: str,
-    advice: str = "put the key in `anthropic_api_key`",
-    example: str = "https://api.anthropic.com",
-) -> str | None:
-    """Why `url` cannot be a base URL, `None` if it can; `advice` is for who has put a password into it."""
-    if "@" in url:
-        return f"it holds a user name or password; {advice}."
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f"{shown(url)} is not a URL."
-    if parts.query or parts.fragment:
-        bare = parts._replace(query="", fragment="").geturl()
-        return f"what follows {shown(bare)} is a query or fragment; wanted scheme, host, port and path."
-    host = parts.hostname
-    if parts.scheme not in {"http", "https"} or not host or not is_name(host) or " " in url or port == 0:
-        return f"{shown(url)} cannot be used; wanted a URL such as `{example}`."
-    return None
-
-
-def _is_own_listener(settings: Settings) -> bool:
-    parts = settings.upstream
-    if settings.unix_socket is not None:
-        return False  # an upstream has a host and a port
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return port == settings.port and _same_machine(parts.hostname or "", settings.host)
-
-
-def _same_machine(upstream: str, listener: str) -> bool:
-    """Whether a connection to `upstream` may reach what listens on `listener`."""
-    anywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared with, not listened on
-    if upstream == listener.lower():
-        return True
-    local = is_loopback(upstream) or upstream in anywhere
-    return local and (is_loopback(listener) or listener in anywhere)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+import re
+from collections.abc import Mapping
+from dataclasses import Field, field
 from typing import Any
+
+from ferryman.wording import MASK
+
+_BEFORE_AT = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.DOTALL)
 
 
 def setting(  # noqa: PLR0913  # a row of a table has many columns
@@ -30,7 +36,8 @@ def setting(  # noqa: PLR0913  # a row of a table has many columns
         at_most: upper bound of a number.
         flags: further names on the command line, beside `--<name>`.
         many: a text with commas between its members, for which the file may have a list.
-        credentials: a URL that may hold a user name and a password, which are never shown.
+        credentials: a URL that may hold a user name and a password, or blocks that may hold an `api_key`,
+            which are never shown.
         example: of a block of `name: value` lines, on one line.
     """
     metadata = {
@@ -45,3 +52,22 @@ def setting(  # noqa: PLR0913  # a row of a table has many columns
         "example": example,
     }
     return field(default=default, metadata=metadata)
+
+
+def masked(row: Field[Any], value: object) -> object:
+    """`value`, with a mask in the place of what is secret in it."""
+    if row.metadata["credentials"] and isinstance(value, str):
+        return without_credentials(value)
+    if row.metadata["credentials"] and isinstance(value, Mapping):
+        return {name: _masked_block(block) for name, block in value.items()}
+    return MASK if row.metadata["secret"] and value else value
+
+
+def without_credentials(url: str) -> str:
+    """`url` with a mask in the place of a user name and a password, wherever their end may be."""
+    return _BEFORE_AT.sub(lambda found: f"{found[1] or ''}{MASK}@", url)
+
+
+def _masked_block(block: Mapping[str, object]) -> dict[str, object]:
+    """A block of `name: value` lines with a mask in the place of its `api_key`."""
+    return {name: MASK if name == "api_key" else value for name, value in block.items()}

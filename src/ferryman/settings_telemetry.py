@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from ferryman.settings_row import setting
+from ferryman.settings_traces import TraceSettings
 from ferryman.wording import shown
 
 END_USERS_OFF = "disable_end_user_cost_tracking_prometheus_only"
@@ -19,7 +20,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class TelemetrySettings:
+class TelemetrySettings(TraceSettings):
     """The part of `ferryman.settings.Settings` that is about them."""
 
     metrics_port: int | None = setting(

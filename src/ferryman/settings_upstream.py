@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from ferryman.errors import SettingsError
 from ferryman.hosts import is_listed, is_loopback, is_name
-from ferryman.settings import Settings, without_credentials
+from ferryman.settings import Settings
+from ferryman.settings_row import without_credentials
+from ferryman.wording import shown
 
 SUPPORTED = "only `http://` proxies are supported, such as `http://proxy.example:3128`"
 
@@ -167,3 +169,43 @@ def _no_password() -> NoReturn:
 def reason_of(error: ssl.SSLError) -> str:
     """What OpenSSL says, in lower case words."""
     return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def url_problem(
+    url: str,
+    advice: str = "put the key in `anthropic_api_key`",
+    example: str = "https://api.anthropic.com",
+) -> str | None:
+    """Why `url` cannot be a base URL, `None` if it can; `advice` is for who has put a password into it."""
+    if "@" in url:
+        return f"it holds a user name or password; {advice}."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f"{shown(url)} is not a URL."
+    if parts.query or parts.fragment:
+        bare = parts._replace(query="", fragment="").geturl()
+        return f"what follows {shown(bare)} is a query or fragment; wanted scheme, host, port and path."
+    host = parts.hostname
+    if parts.scheme not in {"http", "https"} or not host or not is_name(host) or " " in url or port == 0:
+        return f"{shown(url)} cannot be used; wanted a URL such as `{example}`."
+    return None
+
+
+def is_own_listener(settings: Settings) -> bool:
+    """Whether the upstream is what we listen on ourselves."""
+    parts = settings.upstream
+    if settings.unix_socket is not None:
+        return False  # an upstream has a host and a port
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return port == settings.port and _same_machine(parts.hostname or "", settings.host)
+
+
+def _same_machine(upstream: str, listener: str) -> bool:
+    """Whether a connection to `upstream` may reach what listens on `listener`."""
+    anywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared with, not listened on
+    if upstream == listener.lower():
+        return True
+    local = is_loopback(upstream) or upstream in anywhere
+    return local and (is_loopback(listener) or listener in anywhere)

@@ -1,12 +1,14 @@
 """The list of models."""
 
 import anthropic
+import httpx
 import pytest
 
 from ferryman.simulator.models import model_info
-from ferryman.simulator.settings import MODELS
+from ferryman.simulator.server import Server
+from ferryman.simulator.settings import MODELS, SimulatorSettings
 
-from .conftest import Client
+from .conftest import Client, body
 
 
 def test_sdk_pages_through_all_models(sdk: anthropic.Anthropic) -> None:
@@ -63,3 +65,21 @@ def test_one_model_is_found_by_id(sdk: anthropic.Anthropic) -> None:
 def test_display_name_and_day_follow_from_the_id(model: str, name: str, created_at: str) -> None:
     info = model_info(model)
     assert (info["display_name"], info["created_at"]) == (name, created_at)
+
+
+def test_argo_lists_models_for_everybody_and_takes_a_user() -> None:
+    headers = {"x-api-key": "ann", "anthropic-version": "2023-06-01"}
+    with (
+        Server(SimulatorSettings(profile="argo", models=("claude-sonnet-4-5",))) as argo,
+        httpx.Client(base_url=argo.url) as http,
+    ):
+        (row,) = http.get("/api/v1/models/").json()["data"]
+        assert (row["id"], row["internal_id"]) == ("Claude Sonnet 4.5", "claude-sonnet-4-5")
+        assert http.get("/v1/models", headers=headers).json()["data"] == [row]
+        assert http.post("/v1/messages", json=body(user="ann"), headers=headers).status_code == 200
+        assert http.post("/v1/messages", json=body(usr="ann"), headers=headers).status_code == 400
+
+
+def test_what_only_argo_has_is_not_there(client: Client) -> None:
+    assert client.request("GET", "/api/v1/models/").status_code == 404
+    assert client.ask(user="ann").status_code == 400

@@ -28,6 +28,7 @@ from ferryman.control.spend import Spend
 from ferryman.control.usage_page import Usage
 from ferryman.limits.spec import KEYS, SCOPES, KeySpec, Scope, part_of_scope
 from ferryman.process.messages import WorkerState
+from ferryman.relay.authenticate import users
 from ferryman.relay.feed import Feed
 from ferryman.relay.keyring import Keyring, keyring_part
 from ferryman.settings import Settings
@@ -117,11 +118,18 @@ class Control:
 
     def key_spec(self, text: str) -> KeySpec | None:
         """What the worker knows of the key with this text."""
+        key = self._ring().find(token_of(text))
+        return None if key is None else key.spec
+
+    def user_spec(self, name: str) -> KeySpec:
+        """What the worker knows of the user who calls by this name."""
+        return self._ring().in_force(users("key")(name)).spec
+
+    def _ring(self) -> Keyring:
         ring = Keyring()
         told = {name: data for name, data in self.parts().items() if name.startswith((KEYS, SCOPES))}
         ring.take(1, {name: keyring_part(name, msgspec.Raw(data)) for name, data in told.items()})
-        key = ring.find(token_of(text))
-        return None if key is None else key.spec
+        return ring
 
     def scope(self, scope_id: str) -> Scope | None:
         """What the worker knows of a scope."""

@@ -7,18 +7,28 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
 import uvloop
 
+from ferryman.aliases import ModelList
 from ferryman.clock import SystemClock
 from ferryman.limits.admission import Admission
-from ferryman.limits.spec import DEFAULTS, Defaults, KeySpec, Scope, part_of_key, part_of_scope
+from ferryman.limits.spec import (
+    DEFAULTS,
+    Defaults,
+    KeySpec,
+    Scope,
+    part_of_key,
+    part_of_scope,
+)
 from ferryman.model import Entry
-from ferryman.process.messages import Snapshot
+from ferryman.process.messages import MODELS, Snapshot
 from ferryman.relay.keyring import keyring_part
+from ferryman.relay.models import models_part
 from ferryman.relay.owners import Ask
 from ferryman.relay.worker import Worker
 from ferryman.settings import Settings
@@ -54,6 +64,7 @@ class Gateway:
         control_socket: str | None = None,
         counters: Admission | None = None,
         ask: Ask | None = None,
+        images_directory: Path | None = None,
     ) -> None:
         self.entries: list[Entry] = []
         self.keeps: Callable[[Entry], Entry] = lambda entry: entry
@@ -68,6 +79,7 @@ class Gateway:
             control_socket=control_socket,
             counters=counters,
             ask=ask,
+            images_directory=images_directory,
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 
@@ -111,7 +123,11 @@ class Gateway:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(DEADLINE_SECONDS)
 
     def tell(
-        self, keys: Iterable[KeySpec] = (), scopes: Iterable[Scope] = (), defaults: Defaults = NO_DEFAULTS
+        self,
+        keys: Iterable[KeySpec] = (),
+        scopes: Iterable[Scope] = (),
+        defaults: Defaults = NO_DEFAULTS,
+        models: ModelList | None = None,
     ) -> None:
         """Have the worker take a snapshot with these, as the control plane would tell it."""
         told: dict[str, list[KeySpec] | list[Scope]] = {}
@@ -123,6 +139,8 @@ class Gateway:
             name: keyring_part(name, msgspec.Raw(msgspec.json.encode(members)))
             for name, members in told.items()
         }
+        if models is not None:
+            parts[MODELS] = models_part(msgspec.Raw(msgspec.json.encode(models)))
         version = self.worker.keyring.version + 1
         self.run(lambda: self.worker.take(Snapshot(version, parts | {DEFAULTS: defaults})))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import Field
 from typing import Any
 
-from ferryman.settings import type_of
+from ferryman.settings_table import type_of
 from ferryman.settings_telemetry import END_USERS_OFF, END_USERS_ON
 
 SPECIAL = {
@@ -25,6 +25,7 @@ SPECIAL = {
         ("max_budget", "max_session_budget", "max_end_user_budget"), ("0", "1", "12.50", "0.000000001")
     ),
     **dict.fromkeys(("budget_duration", "end_user_budget_duration"), ("1d", "30s", "12h", "1mo")),
+    "image_hosts": ("img.internal", "10.0.0.5:9000", "[::1]:80, img.internal", "a.b,"),
     "time_zone": ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Etc/GMT+1"),
     "callbacks": ("a.b", "a.b,c.d.e", "a.c", "b.c"),
     "otlp_logs_headers": ("a=1", "a=1,b=%20", "b=2", "c=3", "d=4"),  # it has one name more
@@ -49,16 +50,21 @@ def examples(row: Field[Any]) -> list[tuple[str, object]]:
         low = row.metadata["at_least"] or 0
         return [(str(low + step), kind(low + step)) for step in (1, 2, 3, 4)]
     if typing.get_origin(kind) is Mapping:
-        if row.name == "litellm_settings":
-            return [(json.dumps(one), one) for one in LITELLM]
-        nested = kind == Mapping[str, Mapping[str, str]]
-        inner = "input" if row.name == "prices" else "rpm_limit"
-        blocks = [{f"m{step}": {inner: f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]
-        return [(json.dumps(block), block) for block in blocks]
+        return [(json.dumps(block), block) for block in _blocks(row, kind)]
     texts = [*SPECIAL.get(row.name, [f"text-{step}" for step in (1, 2, 3, 4)])]
     if str(row.default).startswith("https://"):
         texts = [f"https://{text}/path" for text in texts]
     return [(text, text) for text in texts]
+
+
+def _blocks(row: Field[Any], kind: object) -> list[dict[str, Any]]:
+    if row.name == "litellm_settings":
+        return list(LITELLM)
+    if row.name == "upstreams":
+        return [{f"m{step}": {"base_url": "https://m", "api_key": f"{step}"}} for step in (1, 2, 3, 4)]
+    nested = kind == Mapping[str, Mapping[str, str]]
+    inner = "input" if row.name == "prices" else "rpm_limit"
+    return [{f"m{step}": {inner: f"{step}"} if nested else f"0.{step}"} for step in (1, 2, 3, 4)]
 
 
 def unusable(row: Field[Any]) -> list[str]:
@@ -71,7 +77,8 @@ def unusable(row: Field[Any]) -> list[str]:
     if kind is str:
         return ["schlüssel", "a\x00b", "line\nbreak"]
     if typing.get_origin(kind) is Mapping:
-        return ["m", "{}", "[a, b]", "{m: [1]}", "{m: {a: {b: c}}}", "{m: {", "{? [a]: b}"]
+        deep = "{m: {a: {b: c}}}" if row.name != "upstreams" else "{m: {a: {b: {c: d}}}}"
+        return ["m", "{}", "[a, b]", "{m: [1]}", deep, "{m: {", "{? [a]: b}"]
     low, high = row.metadata["at_least"], row.metadata["at_most"]
     bounds = [str(low - 1)] if low is not None else []
     bounds += [str(high + 1)] if high is not None else []

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
-from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
+from ferryman.cli.options import SECRETS_HELP, complain, load_or_exit, with_settings
 from ferryman.errors import SettingsError
 from ferryman.relay.tls import server_tls
-from ferryman.settings import masked, plain, rows, without_credentials
+from ferryman.settings_clients import listener_url
+from ferryman.settings_row import masked, without_credentials
+from ferryman.settings_table import plain, rows
 
 
 @click.group()

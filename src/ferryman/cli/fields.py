@@ -63,6 +63,11 @@ def budget_by_model(given: Sequence[str]) -> dict[str, object]:
     return found
 
 
+def by_name(given: Sequence[str]) -> dict[str, str]:
+    """`fast=claude-haiku-5-5`: aliases of models."""
+    return dict(_pairs(given, "fast=claude-haiku-5-5"))
+
+
 def members(text: str) -> object:
     """A JSON object."""
     try:
@@ -103,6 +108,9 @@ FIELDS: dict[str, Field] = {
     "allowed_routes": Field("PATH,…", "Paths that may be called, `*` stands for anything.", names, many=True),
     "tags": Field("TAG,…", "Tags that every request counts for.", names, many=True),
     "share": Field("key|team|all", "Whose files, batches and sessions the key sees.", str),
+    "aliases": Field(
+        "NAME=MODEL", "A further name of a model, such as `fast=claude-haiku-5-5`.", by_name, many=True
+    ),
     "metadata": Field("JSON", "An object of your own, kept beside it.", members),
     "blocked": Field("", "Let nothing through, or let it through again.", bool),
     "max_budget": Field("DOLLARS", "What may be spent in each `--budget-duration`, or ever.", number),
@@ -134,7 +142,7 @@ TERMS = (
     "count_tokens_rpm_limit", "model_rpm_limit", "model_tpm_limit",
 )  # fmt: skip
 RECORD = ("models", *TERMS, "budget_id", "metadata", "blocked")
-KEY = ("key_alias", "user_id", "team_id", "duration", "tags", "allowed_routes", "share", *RECORD)
+KEY = ("key_alias", "user_id", "team_id", "duration", "tags", "allowed_routes", "share", "aliases", *RECORD)
 USER = ("user_alias", "user_email", "user_role", *RECORD)
 TEAM = ("team_alias", "tags", *RECORD)
 

@@ -7,9 +7,12 @@ import click
 from ferryman import __version__
 from ferryman.cli.backup import backup
 from ferryman.cli.budgets import budgets
+from ferryman.cli.clients import env, run
 from ferryman.cli.config import config
+from ferryman.cli.doctor import doctor
 from ferryman.cli.keys import keys
 from ferryman.cli.logs import logs
+from ferryman.cli.models import models
 from ferryman.cli.prices import prices
 from ferryman.cli.reprice import reprice
 from ferryman.cli.serve import serve
@@ -48,14 +51,18 @@ def version() -> None:
 
 main.add_command(serve)
 main.add_command(status)
+main.add_command(env)
+main.add_command(run)
 main.add_command(keys)
 main.add_command(users)
 main.add_command(teams)
 main.add_command(budgets)
 main.add_command(logs)
 main.add_command(spend)
+main.add_command(models)
 main.add_command(prices)
 main.add_command(reprice)
 main.add_command(backup)
 main.add_command(config)
+main.add_command(doctor)
 main.add_command(simulator)

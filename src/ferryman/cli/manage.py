@@ -18,11 +18,12 @@ from urllib.parse import urlencode
 import click
 
 from ferryman.cli.calls import UnixConnection, ask, connection_to
-from ferryman.cli.options import PLACE, listener_url, load_or_exit, with_place
+from ferryman.cli.options import PLACE, load_or_exit, with_place
 from ferryman.cli.status import give_up
 from ferryman.errors import StoreError
 from ferryman.process.directory import RuntimeDirectory, directory_of
 from ferryman.settings import Settings
+from ferryman.settings_clients import listener_url
 from ferryman.settings_store import SqliteFile, database
 
 TIMEOUT_SECONDS = 60.0
@@ -72,6 +73,10 @@ class Api:
         """What is answered to a POST of JSON. Errors as of `get`."""
         return self._asked("POST", path, json.dumps(body).encode())
 
+    def try_post(self, path: str, body: object) -> None:
+        """POST JSON where it does not matter whether that succeeds."""
+        self._send("POST", path, json.dumps(body).encode())
+
     def pages(self, path: str, rows: str, size: str, **parameters: object) -> list[dict[str, Any]]:
         """Everything of a list that comes in pages.
 
@@ -110,11 +115,14 @@ def told(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def managing(*, makes: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def managing(
+    *, makes: bool = False, live: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an `Api` as its first argument, and the options that say which.
 
     Args:
         makes: without a running Ferryman the database may be made, too.
+        live: only a running Ferryman can tell; without one the command ends as `ferryman status` does.
     """
 
     def decorated(work: Callable[..., None]) -> Callable[..., None]:
@@ -129,7 +137,7 @@ def managing(*, makes: bool = False) -> Callable[[Callable[..., None]], Callable
             place = {name: values.pop(name) for name in (*PLACE, "config_option")}
             settings = load_or_exit(place).settings
             try:
-                with _reached(settings, url, make=makes) as (send, at, runs):
+                with _reached(settings, url, make=makes, live=live) as (send, at, runs):
                     work(Api(send, at, as_json=form == "json", runs=runs), **values)
             except StoreError as error:
                 raise click.ClickException(f"{error}.") from error
@@ -140,7 +148,9 @@ def managing(*, makes: bool = False) -> Callable[[Callable[..., None]], Callable
 
 
 @contextmanager
-def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tuple[Send, str, bool]]:
+def _reached(
+    settings: Settings, url: str | None, *, make: bool, live: bool
+) -> Iterator[tuple[Send, str, bool]]:
     """Whom to ask, where clients find the gateway, and whether it runs."""
     if url is not None:
         with _remote(settings, url) as send:
@@ -156,7 +166,7 @@ def _reached(settings: Settings, url: str | None, *, make: bool) -> Iterator[tup
         else:
             yield _sending(connection, {}), at, True
             return
-    _check_nothing_runs(directory, settings, problem)
+    _check_nothing_runs(directory, settings, problem, live=live)
     # Only then: what it needs takes half a second to import.
     from ferryman.cli.direct import opened  # noqa: PLC0415
 
@@ -189,12 +199,14 @@ def _sending(connection: HTTPConnection, credential: dict[str, str]) -> Send:
     return send
 
 
-def _check_nothing_runs(directory: RuntimeDirectory, settings: Settings, problem: OSError) -> None:
-    """See that nobody runs who does not answer; else exit as `ferryman status` does."""
+def _check_nothing_runs(
+    directory: RuntimeDirectory, settings: Settings, problem: OSError, *, live: bool
+) -> None:
+    """See that nobody runs who does not answer; else, or if one is needed, exit as `ferryman status` does."""
     where = f"unix:{settings.unix_socket}" if settings.unix_socket else f"port {settings.port}"
     reason = problem.strerror or str(problem)
     try:
-        if directory.holder() is None:
+        if directory.holder() is None and not live:
             return
     except OSError:
         pass  # it is told there

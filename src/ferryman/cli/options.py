@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable
@@ -12,8 +13,8 @@ from typing import Any
 import click
 
 from ferryman.errors import SettingsError
-from ferryman.settings import Settings, env_names, plain, rows, type_of
 from ferryman.settings_load import Loaded, load
+from ferryman.settings_table import env_names, plain, rows, type_of
 
 _TYPE_NAMES = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 
@@ -26,6 +27,7 @@ PLACE = ("host", "port", "unix_socket", "runtime_directory", "data_dir", "databa
 """The settings that tell which Ferryman is meant, and where its clients find it."""
 
 _FILE = click.Path(path_type=Path)
+_API_KEY = re.compile(r"\bapi_key\b")  # and not `api_key_env`
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,21 +85,32 @@ def _refuse_secret(context: click.Context, parameter: click.Parameter, value: st
 
 
 def _refuse_credentials(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Take a URL among the arguments only without a user name and a password."""
-    if value is not None and "@" in value:
+    """Take a URL among the arguments only without a user name and a password, and a block without a key."""
+    if value is not None and ("@" in value or _API_KEY.search(value)):
         _refuse_secret(context, parameter, value)
     return value
 
 
 def load_or_exit(values: dict[str, Any]) -> Loaded:
     """The settings from `values` (of options here) and all other sources; exit code 2 if wrong."""
-    argument, option = values.pop("config_file", None), values.pop("config_option")
-    if argument is not None and option is not None:
-        complain(SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."]))
     try:
-        return load(values, file=argument or option)
+        file = config_file(values)
+        return load(values, file=file)
     except SettingsError as error:
         complain(error)
+
+
+def config_file(values: dict[str, Any]) -> Path | None:
+    """The config file that the command line names; it is taken out of `values`.
+
+    Raises:
+        SettingsError: it names two.
+    """
+    argument, option = values.pop("config_file", None), values.pop("config_option")
+    if argument is not None and option is not None:
+        raise SettingsError([f"config file: both `{argument}` and `{option}` are given; give one."])
+    found: Path | None = argument or option
+    return found
 
 
 def complain(error: SettingsError) -> typing.NoReturn:
@@ -105,12 +118,3 @@ def complain(error: SettingsError) -> typing.NoReturn:
     for problem in error.problems:
         click.echo(f"ferryman: {problem}", err=True)
     sys.exit(2)
-
-
-def listener_url(settings: Settings, port: int) -> str:
-    """The URL of what listens under `settings`, on `port` unless it is a Unix socket."""
-    if settings.unix_socket is not None:
-        return f"unix:{settings.unix_socket}"
-    scheme = "https" if settings.tls_cert_file is not None else "http"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{scheme}://{host}:{port}"

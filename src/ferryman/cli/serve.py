@@ -12,10 +12,11 @@ import click
 import structlog
 
 from ferryman import __version__
-from ferryman.cli.options import SECRETS_HELP, complain, listener_url, load_or_exit, with_settings
+from ferryman.cli.options import SECRETS_HELP, complain, load_or_exit, with_settings
 from ferryman.errors import SettingsError, StartError
 from ferryman.process.messages import Rereads
 from ferryman.settings import Settings
+from ferryman.settings_clients import clients_url, listener_url
 from ferryman.settings_load import Loaded
 from ferryman.supervisor import Supervisor
 from ferryman.telemetry.log import configure
@@ -79,6 +80,7 @@ def announce(settings: Settings, port: int) -> None:
         "keys": "callers need a virtual key",
         "open": "anybody may call, with the server's key",
         "passthrough": "callers bring their own key",
+        "identity": "callers give their user name as the key",
     }[auth]
     log.info(
         "ready",
@@ -86,17 +88,15 @@ def announce(settings: Settings, port: int) -> None:
         url=url,
         upstream=settings.upstream_url,
         auth=f"{auth} ({who})",
-        clients_set=what_clients_set(settings, url),
+        clients_set=what_clients_set(settings, port),
         workers=settings.workers,
     )
     if settings.master_key is not None and auth != "keys":
         log.info("master key set", guards="Ferryman's own paths", relaying=f"goes by `auth: {auth}`")
 
 
-def what_clients_set(settings: Settings, url: str) -> str:
-    """What makes a client use us, who listen on `url`."""
-    if settings.public_url is not None:
-        return f"ANTHROPIC_BASE_URL={settings.public_url.rstrip('/')}"
-    if settings.unix_socket is not None:
-        return "ANTHROPIC_BASE_URL=<the URL of the proxy in front of the socket; `public_url` can tell it>"
-    return f"ANTHROPIC_BASE_URL={url}"
+def what_clients_set(settings: Settings, port: int) -> str:
+    """What makes a client use us, who listen on `port`."""
+    url = clients_url(settings, port)
+    unknown = "<the URL of the proxy in front of the socket; `public_url` can tell it>"
+    return f"ANTHROPIC_BASE_URL={unknown if url is None else url}"

@@ -32,13 +32,22 @@ from ferryman.errors import SettingsError
     help="Know the models of `/v1/models` only. Default: every name that begins with `claude`.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["anthropic", "argo"]),
+    default="anthropic",
+    show_default=True,
+    help="Whose endpoint to be; `argo` has a list of models of its own shape, and takes a field `user`.",
+)
+@click.option(
     "--always",
     default="",
     metavar="TEXT",
     help="What the header `x-simulator` would ask for, for every request: `status=529; times=2`, `pace=0.1`. "
     "`--always help` names all of them.",
 )
-def simulator(host: str, port: int, api_keys: tuple[str, ...], always: str, *, strict_models: bool) -> None:
+def simulator(  # one an option
+    host: str, port: int, api_keys: tuple[str, ...], always: str, profile: str, *, strict_models: bool
+) -> None:
     """Serve a simulated Anthropic API.
 
     For development and tests without a key: the same request always gets the same answer.
@@ -49,7 +58,9 @@ def simulator(host: str, port: int, api_keys: tuple[str, ...], always: str, *, s
     if always == "help":
         print_wishes()
         return
-    settings = SimulatorSettings(api_keys=api_keys, strict_models=strict_models, always=always)
+    settings = SimulatorSettings(
+        api_keys=api_keys, strict_models=strict_models, always=always, profile=profile
+    )
     try:
         run(settings, host, port, on_ready=lambda url: announce(url, needs_key=bool(api_keys)))
     except OSError as error:

@@ -55,7 +55,8 @@ def give_up(directory: RuntimeDirectory, where: str, reason: str) -> NoReturn:
         click.echo(f"ferryman: {directory.path}: {error.strerror or error}; {hint}.", err=True)
         sys.exit(EXIT_NOTHING_RUNS)
     if holder is None:
-        click.echo(f"ferryman: nothing runs on {where}: {directory.control}: {reason}.", err=True)
+        elsewhere = "".join(f" On port {port} one runs: `-p {port}`." for port in directory.others())
+        click.echo(f"ferryman: nothing runs on {where}: {directory.control}: {reason}.{elsewhere}", err=True)
         sys.exit(EXIT_NOTHING_RUNS)
     told = f"Ferryman runs on {where} (supervisor {holder}), but its control plane does not answer"
     click.echo(f"ferryman: {told}: {reason}; try again in a moment, else see its log.", err=True)

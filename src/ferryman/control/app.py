@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ferryman.clock import Clock
-from ferryman.control.callers import MASTER, Caller, check_role, shown_path
+from ferryman.control.callers import ANYBODY, MASTER, REFRESH_PATH, Caller, check_role, shown_path
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
@@ -91,6 +91,8 @@ class Gate:
         path = shown_path(connection.url.path)
         key = self._key
         if key is None:
+            if connection.url.path == REFRESH_PATH:
+                return ANYBODY
             raise Unauthorized(
                 f"`{path}` is Ferryman's own and needs the master key, and none is set; set "
                 "`master_key` (FERRYMAN_MASTER_KEY), or run `ferryman status` on the gateway's machine."

@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 import structlog
 
-from ferryman import __version__
+from ferryman.control.upstream import Questions, Response
 from ferryman.errors import StoreError
-from ferryman.http1.origin import Proxy, origin_of
 from ferryman.pricing.batch import LIFE_DAYS, Tally
 from ferryman.pricing.catalog import Catalog, load_catalog
-from ferryman.settings_upstream import tls_context
 from ferryman.tasks import TaskOwner
-from ferryman.wire.names import DEFAULT_VERSION
 
 if TYPE_CHECKING:
     from ferryman.clock import Clock
@@ -44,9 +41,6 @@ ROUND = 100
 LONGEST_SECONDS = 900.0
 """Between two questions about one batch; before that, a tenth of its age. Most end within an hour."""
 
-ANSWER_SECONDS = 30.0
-"""For the upstream to connect, to begin an answer, and between two parts of it."""
-
 PIECE_BYTES = 65_536
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -57,11 +51,6 @@ _GONE = frozenset({404, 410})
 
 class _Shown(msgspec.Struct, gc=False):
     processing_status: str | None = None
-
-
-class _Response(NamedTuple):
-    status: int
-    body: http.client.HTTPResponse
 
 
 class _Failed(Exception):
@@ -90,12 +79,11 @@ class Poller:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._tls = tls_context(settings) if settings.upstream.scheme == "https" else None
-        self._open: set[http.client.HTTPConnection] = set()
+        self._questions = Questions(settings)
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"<Poller {len(self._open)} asking>"
+        return f"<Poller {self._questions!r}>"
 
     def due(self) -> list[Due]:
         """The batches whose turn it is.
@@ -133,10 +121,7 @@ class Poller:
     def stop(self) -> None:
         """End what is under way; it is done again by whoever comes next."""
         self._stopped = True
-        for connection in list(self._open):
-            if connection.sock is not None:
-                with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        self._questions.stop()
 
     def _has_ended(self, one: Due) -> bool:
         with self._get(one.id, "") as (status, body):
@@ -170,48 +155,11 @@ class Poller:
         if self._store.batches.lose(one.id):
             log.error("batch lost", batch=one.id, reason=reason, now="nothing will tell what it has cost")
 
-    @contextlib.contextmanager
-    def _get(self, batch_id: str, rest: str) -> Iterator[_Response]:
-        """Ask for a path below that of a batch.
-
-        Raises:
-            OSError, HTTPException: the upstream cannot be reached, or breaks off.
-        """
+    def _get(self, batch_id: str, rest: str) -> AbstractContextManager[Response]:
+        """Ask for a path below that of a batch; errors as of `Questions.get`."""
         settings = self._settings
-        origin, prefix = origin_of(settings.upstream), settings.upstream.path.rstrip("/")
-        proxy = Proxy(settings.proxy) if settings.proxy is not None else None
-        first = origin if proxy is None else proxy.origin
-        headers = {
-            "x-api-key": settings.anthropic_api_key or "",
-            "anthropic-version": DEFAULT_VERSION.decode(),
-            "accept-encoding": "identity",
-            "user-agent": f"ferryman/{__version__}",
-            "host": origin.authority,
-            "connection": "close",
-        }
-        name, _, value = proxy.header.decode().strip().partition(": ") if proxy is not None else ("", "", "")
-        credential = {name: value} if name else {}
-        target = f"{prefix}/v1/messages/batches/{quote(batch_id, safe='')}{rest}"
-        connection: http.client.HTTPConnection
-        if self._tls is not None:
-            connection = http.client.HTTPSConnection(
-                first.host, first.port, timeout=ANSWER_SECONDS, context=self._tls
-            )
-            if proxy is not None:
-                connection.set_tunnel(origin.host, origin.port, credential)
-        else:
-            connection = http.client.HTTPConnection(first.host, first.port, timeout=ANSWER_SECONDS)
-            if proxy is not None:
-                headers |= credential
-                target = f"{origin}{target}"
-        self._open.add(connection)
-        try:
-            connection.request("GET", target, headers=headers)
-            response = connection.getresponse()
-            yield _Response(response.status, response)
-        finally:
-            self._open.discard(connection)
-            connection.close()
+        url = f"{settings.upstream_url.rstrip('/')}/v1/messages/batches/{quote(batch_id, safe='')}{rest}"
+        return self._questions.get(url, {"x-api-key": settings.anthropic_api_key or ""})
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)

@@ -24,6 +24,7 @@ ASKS_BY_POST = frozenset(
 """POST, and yet they change nothing."""
 
 USAGE_PATH = "/api/oauth/usage"
+REFRESH_PATH = "/refresh"
 
 _FOR_ALL = frozenset({"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json", USAGE_PATH})
 _KEY = re.compile(r"sk-[^/]+")
@@ -58,6 +59,9 @@ class Caller(NamedTuple):
         """Whether it sees everybody's keys."""
         return self.role in {"admin", "viewer"}
 
+
+ANYBODY = Caller("admin", "anybody")
+"""Who asks for `REFRESH_PATH` where there is no master key, as with argo-proxy; for nothing else."""
 
 MASTER = Caller("admin", "master key")
 OPERATOR = Caller("admin", "operator")

@@ -7,10 +7,10 @@ import fcntl
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -56,6 +56,16 @@ _decode = msgspec.json.Decoder(Checkpoint).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Follower(Protocol):
+    """Whoever is told of each entry, once it is stored."""
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """Take what was just stored, after a crash perhaps some of it again; neither wait nor raise."""
+
+    def close(self) -> None:
+        """There is no more to come."""
+
+
 class Bookkeeper:
     """Reads all journals under one directory into the store. Its methods wait: call them on a thread.
 
@@ -67,7 +77,7 @@ class Bookkeeper:
         database_away: the last pass did not reach the database.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one a part
         self,
         root: Path,
         store: Store,
@@ -76,6 +86,7 @@ class Bookkeeper:
         retention_days: int | None = None,
         catalog: Callable[[], Catalog] = load_catalog,
         on_stored: Callable[[str], None] = lambda _: None,
+        follower: Follower | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -87,6 +98,7 @@ class Bookkeeper:
             catalog: tells the prices in force, for exchanges that their worker did not live to price.
             on_stored: is told of each journal of a dead worker, by its name, when all of it is in the store
                 and before it is removed. What it raises is raised; it is told again then.
+            follower: is told of what is stored, and closed with us; `None` for none.
         """
         self._root = root
         self._store = store
@@ -96,6 +108,7 @@ class Bookkeeper:
         self._lock = -1
         self._catalog = catalog
         self._on_stored = on_stored
+        self._follower = follower
         # Entries are read as rows, which saves a third of the time.
         self._shape = Shape(row_of, id_of, self._priced)
         self._tails: dict[str, Tail[Row]] = {}
@@ -181,6 +194,8 @@ class Bookkeeper:
             os.close(self._lock)
             self._lock = -1
         self._store.close()
+        if self._follower is not None:
+            self._follower.close()
 
     def _is_ours(self) -> bool:
         if self._lock >= 0:
@@ -234,6 +249,8 @@ class Bookkeeper:
         stored = Stored(directory.name, position, checkpoint.sequence, now)
         self._store.write.insert(batch.entries, stored)
         self._known[directory.name] = checkpoint
+        if self._follower is not None:
+            self._follower.take(batch.entries)
         unneeded = deletable(directory, checkpoint)
         if unneeded:
             self._store.sync()

@@ -29,12 +29,14 @@ from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.metrics.counts import Counts
 from ferryman.control.metrics.gauges import Gauges
 from ferryman.control.metrics.page import Metrics
+from ferryman.control.models import ModelLists
 from ferryman.control.owners import Owners
 from ferryman.control.prices import Prices, keep_told
 from ferryman.control.processes import Processes
 from ferryman.control.server import LogHandler, Server
 from ferryman.control.sinks import Sinks, sinks_of
 from ferryman.control.spend import Spend
+from ferryman.control.traces import open_traces
 from ferryman.control.usage_page import Usage
 from ferryman.errors import SettingsError, StoreError, StoreUnavailable
 from ferryman.process.child import Child, main
@@ -73,7 +75,7 @@ async def work(child: Child) -> None:
     await child.begin(processes.take)
     os.nice(NICENESS)
     logging.getLogger("uvicorn").addHandler(LogHandler())
-    settings = child.handover.settings
+    settings = processes.settings = child.handover.settings
     directory = RuntimeDirectory(Path(child.handover.directory))
     ports = _ports(settings)
     prices = Prices(settings, child.handover.rereads)
@@ -82,7 +84,8 @@ async def work(child: Child) -> None:
     await _migrate(bookkeeper)
     await _check_keys(store, settings)
     limits = gateway_limits(settings)
-    publisher = Publisher(store, feed, limits, AuthorityRows(authority, store), lambda: {PRICES: prices.part})
+    lists, rows = ModelLists(settings, feed, clock), AuthorityRows(authority, store)
+    publisher = Publisher(store, feed, limits, rows, lambda: {PRICES: prices.part, **lists.parts})
     governor = _governor(authority, publisher, store, clock)
     feed.on_wanted = governor.want
     metrics, sinks = _telemetry(
@@ -96,15 +99,12 @@ async def work(child: Child) -> None:
     spends = Spends(authority, store, clock, limits.time_zone)
     desk = _desk(store, publisher, spends, settings, clock)
     reports = Spend(store.read, lambda: prices.catalog, store.access)
-    parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock), metrics)
+    parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock), metrics, lists)
     routes = documented([*processes.routes(), *(route for part in parts for route in part.routes())])
     servers = _servers(routes, metrics.routes(), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
-    await _publish(publisher)
-    watch = TaskOwner("control.watch")
-    watch.spawn(keep_told(prices, feed), "prices")
-    watch.spawn(keep_published(publisher), "keys")
+    watch = await _published(publisher, feed, prices, lists)
     for server, sockets in zip(servers, _listening(directory, ports), strict=True):
         await server.listen(sockets)
     _tune_collector()
@@ -128,7 +128,7 @@ def _accounting(
     """What brings the journals into the store, and what keeps the budgets that workers spend.
 
     Raises:
-        SettingsError: the table of counters cannot be used.
+        SettingsError: the table of counters cannot be used, or traces not be made.
     """
     authority = authority_of(settings, store, clock, directory.counters, lambda: not bookkeeper.stands_by)
     bookkeeper = Bookkeeper(
@@ -138,6 +138,7 @@ def _accounting(
         retention_days=settings.entries_retention_days,
         catalog=lambda: prices.catalog,
         on_stored=authority.fold,
+        follower=open_traces(settings, clock),
     )
     return bookkeeper, authority
 
@@ -243,12 +244,22 @@ def _number_of_keys(store: Store) -> int:
         return look.count(KEYS)
 
 
-async def _publish(publisher: Publisher) -> None:
-    """Tell the workers all that there is; while the database is away they go on with what they hold."""
+async def _published(publisher: Publisher, feed: FeedServer, prices: Prices, lists: ModelLists) -> TaskOwner:
+    """Tell the workers all that there is; while the database is away they go on with what they hold.
+
+    Returns:
+        What looks for changes as long as the control plane lives.
+    """
+    watch = TaskOwner("control.watch")
+    watch.spawn(lists.keep(), "models")
+    await lists.first()
     try:
         await publisher.begin()
     except StoreUnavailable as error:
         log.warning("keys not read", reason=str(error), now="it is tried again")
+    watch.spawn(keep_told(prices, feed), "prices")
+    watch.spawn(keep_published(publisher), "keys")
+    return watch
 
 
 async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:

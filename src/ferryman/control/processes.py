@@ -15,6 +15,8 @@ from starlette.routing import Route
 
 from ferryman.control.feed import FeedServer
 from ferryman.process.messages import ProcessState, WorkerState
+from ferryman.settings import Settings
+from ferryman.settings_clients import clients_url
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -23,12 +25,14 @@ class Processes:
     """What the supervisor tells, beside what the workers tell.
 
     Attributes:
+        settings: in force, with the port that was picked; `None` before they were handed over.
         states: as the supervisor told them last.
         workers_gone: no worker has a process, as far as it has told.
     """
 
     def __init__(self, feed: FeedServer, memory_of: Callable[[int], int | None] | None = None) -> None:
         """Begin with nothing; `memory_of` is the resident memory of a pid in bytes, `None` if unknown."""
+        self.settings: Settings | None = None
         self.states: list[ProcessState] = []
         self.workers_gone = asyncio.Event()
         self._feed = feed
@@ -58,7 +62,10 @@ class Processes:
         return [Route("/control/processes", self._get, methods=["GET"])]
 
     async def _get(self, _request: Request) -> Response:
-        body = msgspec.json.encode({"processes": self.rows()})
+        told: dict[str, Any] = {"processes": self.rows(), "url": None, "auth": None}
+        if (settings := self.settings) is not None:
+            told |= {"url": clients_url(settings, settings.port), "auth": settings.effective_auth}
+        body = msgspec.json.encode(told)
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     def _row(self, state: ProcessState) -> dict[str, Any]:

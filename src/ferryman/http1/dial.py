@@ -130,7 +130,7 @@ def _leg_to(proxy: Proxy, origin: Origin) -> Iterator[None]:
     except TimeoutError:
         raise
     except OSError as error:
-        reason = _reason(error, proxy.origin.host)
+        reason = reason_of(error, proxy.origin.host)
         raise UpstreamUnreachable(
             f"No connection to the proxy {proxy} on the way to the upstream {origin}: {reason}; "
             "check `upstream_proxy` (or HTTPS_PROXY) and that this machine reaches it."
@@ -151,11 +151,12 @@ def connect_error(error: Exception, dialer: Dialer | UnixDialer, connect_seconds
         check = "check `upstream_url`, this machine's CA store and `upstream_ca_file`"
     elif isinstance(error, ssl.SSLError):
         check = "check `upstream_url` and `upstream_client_cert_file`"
-    reason = _reason(error, dialer.origin.host)
+    reason = reason_of(error, dialer.origin.host)
     return UpstreamUnreachable(f"No connection to the upstream {dialer}: {reason}; {check}.")
 
 
-def _reason(error: Exception, host: str) -> str:
+def reason_of(error: Exception, host: str) -> str:
+    """Why a connection to `host` failed, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ssl.SSLError):

@@ -32,6 +32,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
+    traceparent: str | None = None
     end_user: str | None = None
     tags: list[str] | None = None
     spend_logs_metadata: dict[str, msgspec.Raw] | None = None

@@ -92,8 +92,8 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     is told once, however many keys it has.
 
     Attributes:
-        token: the SHA-256 of the key, in hexadecimal digits. A key that was made anew has two for a while,
-            and so two of these.
+        token: the SHA-256 of the key, in hexadecimal digits; empty for a user who calls by name. A key that
+            was made anew has two for a while, and so two of these.
         id: stays the same when the key is made anew; stands in the records of its exchanges.
         alias: its name, `None` for none.
         user_id, team_id: whose it is.
@@ -106,6 +106,7 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         scopes: ids of those that all of its exchanges are in, beside the gateway's. There need not be one of
             its user or its team: nothing is set on it then.
         sees: whose files, batches and the like it sees: `key`, `team` or `all`.
+        aliases: further names of models, for its callers only.
     """
 
     token: str
@@ -120,6 +121,7 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tags: list[str] = []
     scopes: list[str] = []
     sees: str = "key"
+    aliases: dict[str, str] = {}
 
 
 class Defaults(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from ferryman.aliases import FAMILIES
+
 MAX_NAME_CHARACTERS = 200
 """Of a name that is looked at; the longest known, an ARN of Bedrock, has about 120."""
-
-FAMILIES = ("fable", "haiku", "mythos", "opus", "sonnet")
 
 _MARKS = re.compile(r"[:@\[].*$", re.DOTALL)
 """Bedrock's `:0`, a router's `:thinking`, Vertex's `@20250929` and `@default`, Claude Code's `[1m]`."""

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -18,6 +19,9 @@ MAX_SOCKET_BYTES = 107
 """Of the path of a Unix socket (unix(7): 108 with the byte that ends it)."""
 
 LOCK_TRIES = 5  # of 20 ms each: who asks for the `holder` has the lock for microseconds
+
+MAX_OTHERS = 5
+"""Of other Ferrymen that a sentence names."""
 
 MODE = 0o700
 """Whoever reaches the sockets needs no key: nobody else may."""
@@ -32,6 +36,7 @@ class RuntimeDirectory:
         relayed: takes the requests that came to the workers.
         feed: where workers report and are told what changes.
         counters: the file of the table that all processes count limits and budgets in.
+        images: where workers keep what they have fetched for requests; made when it is first used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +45,7 @@ class RuntimeDirectory:
         self.relayed = path / "relayed.sock"
         self.feed = path / "feed.sock"
         self.counters = path / "counters"
+        self.images = path / "images"
         self._lock: int | None = None
 
     def __repr__(self) -> str:
@@ -78,6 +84,7 @@ class RuntimeDirectory:
             return
         for path in (self.control, self.relayed, self.feed, self.counters, self.path / "lock"):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.images, ignore_errors=True)
         with contextlib.suppress(OSError):  # somebody keeps a file of his own in it
             self.path.rmdir()
         os.close(self._lock)
@@ -101,6 +108,15 @@ class RuntimeDirectory:
         finally:
             os.close(lock)
         return None
+
+    def others(self) -> list[str]:
+        """The ports of other Ferrymen of this user beside this one, `MAX_OTHERS` at most."""
+        try:
+            paths = [path for path in sorted(self.path.parent.iterdir()) if path.name.isdigit()]
+            others = [path.name for path in paths if path != self.path and RuntimeDirectory(path).holder()]
+        except OSError:  # whoever cannot look finds none
+            return []
+        return others[:MAX_OTHERS]
 
     def _problem(self, what: str) -> SettingsError:
         way_out = "name another place in `runtime_directory`"

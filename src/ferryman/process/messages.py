@@ -16,6 +16,9 @@ LENGTH_BYTES = 4
 PRICES = "prices"
 """The part of a snapshot with the operator's prices: `ferryman.settings_prices.PriceRules`."""
 
+MODELS = "models"
+"""The part with models and aliases, where they are needed: `ferryman.aliases.ModelList`."""
+
 OWNERS_PATH = "/control/owners"
 """Where a worker asks who made what."""
 

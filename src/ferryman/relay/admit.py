@@ -19,6 +19,9 @@ from ferryman.wire.names import CODING
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
+if TYPE_CHECKING:
+    from ferryman.relay.models import Models
+
 MAX_SHOWN = 100
 """Characters of a client's own words in a message."""
 
@@ -63,7 +66,9 @@ def admit_route(key: Key, route: Route, *, capped: bool) -> None:
         )
 
 
-def admit_models(key: Key, route: Route, call: Call, batch: frozenset[str] | None) -> None:
+def admit_models(
+    key: Key, route: Route, call: Call, batch: frozenset[str] | None, models: Models | None = None
+) -> None:
     """Let a call go on to the models that it asks for.
 
     Args:
@@ -71,6 +76,7 @@ def admit_models(key: Key, route: Route, call: Call, batch: frozenset[str] | Non
         route: where it goes.
         call: what its body says.
         batch: the models that a batch asks for, empty if they cannot be read; `None` for no batch.
+        models: tell what the names in its allow-lists mean, `None` where each means itself.
 
     Raises:
         NotFound: a model is not for this key; Anthropic answers so where there is none of that name.
@@ -87,7 +93,7 @@ def admit_models(key: Key, route: Route, call: Call, batch: frozenset[str] | Non
     if not names:
         raise PermissionDenied("This key is for some models only, and the request's model cannot be read.")
     for name in names:
-        if not key.may_ask(name):
+        if not (key.may_ask(name) if models is None else models.may_ask(key, name)):
             raise NotFound(f"model: `{shown(name)}` is not for this key; `models` has what it may ask for.")
 
 
@@ -103,8 +109,10 @@ def check_readable(exchange: Exchange, text: Body) -> None:
     """
     if exchange.batch is not None and exchange.batch.asked is None:
         raise InvalidRequest("What this batch may cost cannot be told: it cannot be read; correct its body.")
-    coding = exchange.request.fields.found.get(CODING, b"identity")
-    if coding.lower() != b"identity" and exchange.route.reads_call and text is exchange.body:
+    coding, route = exchange.request.fields.found.get(CODING, b"identity"), exchange.route
+    # A chat has been translated: its text has no coding any more.
+    is_packed = coding.lower() != b"identity" and not route.chat
+    if is_packed and route.reads_call and text is exchange.body:
         raise InvalidRequest(
             f"What this call may cost cannot be told: `Content-Encoding: {shown(coding.decode('latin-1'))}` "
             "cannot be decoded here; send it without."

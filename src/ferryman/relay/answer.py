@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ferryman.errors import RelayError
 from ferryman.http1.message import ResponseHead
 from ferryman.relay.batch import batch_meter, edit_answer
+from ferryman.relay.chat import chat_meter, put_answer
 from ferryman.relay.meter import Meter, meter_for
+from ferryman.relay.respond import error_event
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
@@ -18,9 +21,17 @@ def meter_of(exchange: Exchange, head: ResponseHead) -> Meter:
     line, route, claim = exchange.line, exchange.route, exchange.claim
     if route.metered:
         on_made = claim.note if claim is not None else None
-        return meter_for(head, partial(line.recorder.seen, exchange.id), on_made)
+        seen = meter_for(head, partial(line.recorder.seen, exchange.id), on_made)
+        return seen if exchange.chat is None else chat_meter(exchange, head, seen)
     meter = batch_meter(exchange, head, exchange.meter) if route.batch else exchange.meter
     return meter if line.ownership is None else line.ownership.meter(exchange, head, meter)
+
+
+def last_event(exchange: Exchange, error: RelayError) -> bytes:
+    """The event that ends the answer of `exchange`, which has begun; empty where there is no room for one."""
+    if exchange.chat is not None:
+        return exchange.chat.broken(error)
+    return error_event(error, exchange.id) if exchange.meter.at_boundary else b""
 
 
 def shows(exchange: Exchange, held: bytearray, *, end: bool) -> bool:
@@ -36,4 +47,6 @@ def shows(exchange: Exchange, held: bytearray, *, end: bool) -> bool:
     ownership = exchange.line.ownership
     if ownership is not None and not ownership.shows(exchange, held, end=end):
         return False
+    if exchange.chat is not None:
+        return put_answer(exchange, held, end=end)
     return not exchange.route.batch or edit_answer(exchange, held, end=end)

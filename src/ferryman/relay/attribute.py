@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -22,11 +23,12 @@ from ferryman.wire.names import (
     SESSION,
     SPEND_LOGS_METADATA,
     TAGS,
+    TRACEPARENT,
 )
 from ferryman.wire.usage import UNREADABLE
 from ferryman.wording import without_keys
 
-WATCHED = HINTS | CHARGES
+WATCHED = HINTS | CHARGES | {TRACEPARENT}
 
 MAX_TEXT = 200
 """Characters of a tag, an end user or an id: more than any real one has, and short enough for an index."""
@@ -34,8 +36,13 @@ MAX_TEXT = 200
 MAX_TAGS = 50
 """Of one exchange: each becomes a row in reports."""
 
+TRACEPARENT_LENGTH = 55
+
 MAX_NOTES_BYTES = 8_192
 """Of `spend_logs_metadata` as it came: it is kept with every record."""
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""Of version 00; later ones may have more behind it (https://www.w3.org/TR/trace-context/#versioning-of-traceparent)."""
 
 _NOBODY = Attribution()
 _NOTHING = frozenset({b"", b"null"})
@@ -103,6 +110,14 @@ def hints(fields: Fields) -> Attribution:
         request_class=_short(fields, REQUEST_CLASS),
         agent_type=_short(fields, AGENT_TYPE),
     )
+
+
+def traceparent_of(fields: Fields) -> str | None:
+    """Which trace the client's request is part of, `None` if it does not say so as it should."""
+    value = fields.found.get(TRACEPARENT)
+    if value is None or TRACEPARENT in fields.repeated or not _TRACEPARENT.match(value):
+        return None
+    return value[:TRACEPARENT_LENGTH].decode("latin-1")
 
 
 def _of_headers(fields: Fields) -> Attribution:

@@ -154,8 +154,13 @@ def batch_call(exchange: Exchange) -> BatchCall:
     asked = asked_in(body) if body is not None else None  # what was cut cannot be read
     if body is None or asked is None:
         return BatchCall(NewBatch(""), None)
+    return batch_of(exchange, asked, len(body))
+
+
+def batch_of(exchange: Exchange, asked: Asked, body_bytes: int) -> BatchCall:
+    """The batch that `exchange` is to create, of which is known what its requests ask for."""
     at = datetime.fromtimestamp(exchange.started_at, UTC)
-    hold = held_nanousd(asked, len(body), at, exchange.line.catalog)
+    hold = held_nanousd(asked, body_bytes, at, exchange.line.catalog)
     models: dict[str, int] = {}
     for name, number in asked.models.items():
         kept = without_keys(name)

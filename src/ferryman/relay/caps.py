@@ -7,6 +7,7 @@ stand with answers only: in a refusal the client would put its own words in the 
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -22,7 +23,7 @@ KEPT_LINES = 1024
 """Of 100 percents for some windows each, 300 bytes."""
 
 _PREFIX = b"anthropic-ratelimit-unified-"
-_UPSTREAM = b"\r\nanthropic-ratelimit-"
+_UPSTREAM = re.compile(rb"\r\nanthropic-ratelimit-[^\r]*", re.IGNORECASE)
 _NANOUSD = 1_000_000_000
 
 _UNITS = {
@@ -70,20 +71,7 @@ def _below(percent: int, passed: int | None, end: int | None) -> bytes:
 
 def without_upstream_limits(kept: bytes) -> bytes:
     """Header lines without those that tell how far the server's own key is used."""
-    lower = kept.lower()  # a pattern that ignores case costs seven times as much
-    at = lower.find(_UPSTREAM)
-    if at < 0:
-        return kept
-    rest, end = [kept[:at]], at
-    while at >= 0:
-        rest.append(kept[end:at])
-        end = lower.find(b"\r", at + 2)
-        if end < 0:
-            break
-        at = end if lower.startswith(_UPSTREAM, end) else lower.find(_UPSTREAM, end)
-    else:
-        rest.append(kept[end:])
-    return b"".join(rest)
+    return _UPSTREAM.sub(b"", kept)
 
 
 def budget_reached(scope: Scope, budget: Budget, refused: Refused, now: float) -> BudgetReached:

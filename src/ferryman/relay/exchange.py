@@ -8,6 +8,7 @@ connections call the methods below as bytes arrive. Nothing here waits; what mus
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import structlog
 
@@ -15,24 +16,28 @@ from ferryman.errors import RelayError
 from ferryman.http1.client import Body, ClientConnection
 from ferryman.http1.connection import ServerConnection
 from ferryman.http1.message import Request, ResponseHead
-from ferryman.model import NO_CALL, Call, Cost, Ended
-from ferryman.relay import forward, read
-from ferryman.relay.answer import meter_of, shows
+from ferryman.model import ABSENT, NO_CALL, Call, Cost, Ended
+from ferryman.relay import read
+from ferryman.relay.answer import last_event, meter_of, shows
 from ferryman.relay.attribute import attribute
-from ferryman.relay.authenticate import Caller, authenticate
+from ferryman.relay.authenticate import Caller, authenticate, name_of
 from ferryman.relay.batch import BatchCall, batch_call
 from ferryman.relay.charge import charge
+from ferryman.relay.chat import TRANSLATED, Chat, read_chat
 from ferryman.relay.flow import Flow
 from ferryman.relay.gate import Hold
+from ferryman.relay.inline import inlines
 from ferryman.relay.line import Line
+from ferryman.relay.manners import splices_for
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
 from ferryman.relay.ownership import Claim
-from ferryman.relay.prepare import edited, prepare
+from ferryman.relay.prepare import prepare
 from ferryman.relay.record import ended_by, outcome, record_of
-from ferryman.relay.respond import error_answer, error_event, own_answer, relayed_fields
+from ferryman.relay.respond import error_answer, own_answer, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
 from ferryman.wire.names import CODING
+from ferryman.wire.splice import Splice, spliced
 
 log = structlog.get_logger("ferryman.relay")
 
@@ -42,19 +47,21 @@ class Exchange(Flow):
 
     Attributes whose names don't say it: `body`: as far as it is held, which takes `held_bytes` of
     `line.held_bytes`; `body_bytes`: as far as it has come; `streaming`: it goes upstream as it comes;
-    `held_answer`: until its cost can be told in its head; `client_gone`: the exchange goes on without
-    its client; `ready_at`: since when nothing but us was waited for.
+    `edits`: of the body, positions in its decoded text; `held_answer`: until its cost can be told in its
+    head; `client_gone`: it goes on without its client; `ready_at`: since when nothing but us was waited for;
+    `is_resolved`: its model is what is really asked; `is_directed`: its `target` is known.
     """
 
     __slots__ = (
-        "answered_at", "attempts", "attribution", "batch", "body", "body_bytes", "body_limit", "call",
-        "caller", "claim", "client_gone", "cost", "error", "head", "held_answer", "held_bytes", "hold", "id",
-        "meter", "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes",
-        "response_head", "route", "sent_at", "settled", "started", "started_at", "status",
+        "answered_at", "attribution", "batch", "body", "body_bytes", "body_limit", "caller", "chat", "claim",
+        "cost", "edits", "head", "held_answer", "held_bytes", "hold", "is_directed", "is_resolved",
+        "mutations", "opening", "overhead_seconds", "ready_at", "refusal", "response_bytes", "settled",
+        "started", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
         self.line, self.client, self.request = line, client, request
+        self.target = line.targets[0]
         self.started_at = line.clock.now()
         self.started = line.clock.monotonic()
         self.id = line.ids.next(self.started_at)
@@ -71,6 +78,10 @@ class Exchange(Flow):
         self.attribution: Attribution | None = None
         self.head = self.opening = b""
         self.mutations = "none"
+        self.edits: Sequence[Splice] = ()
+        self.is_resolved = self.is_directed = False
+        self.chat: Chat | None = None
+        self.fetching = None
         self.upstream: ClientConnection | None = None
         self.ready_at = self.sent_at = self.answered_at = self.overhead_seconds = 0.0
         self.meter: Meter = NO_METER
@@ -92,6 +103,7 @@ class Exchange(Flow):
         try:
             self.route = route(self.request)
             self.line = line = self.line.of(self.route)
+            self.target = line.targets[0]
             if self.route.target:
                 self.caller = authenticate(self.request.fields, line.auth, line.check, self.started_at)
                 line.enter(self)
@@ -148,11 +160,20 @@ class Exchange(Flow):
                 self.upstream.end_request()
         elif not self.route.reads_call:
             self._on_call(NO_CALL, self.body)
+        elif self.route.chat:
+            read_chat(self)
         elif (coding := self.request.fields.found.get(CODING)) is None:
             self._on_call(read.call_in(self.body), self.body)
         else:
             reading = read.call_aside(self.body, coding, self.line.limits, self._on_call)
             self.line.tasks.spawn(reading, "decode")
+
+    def go_on_with(self, body: Body, chat: Chat) -> None:
+        """Take `body`, into which a chat completion was made, in the place of the one that came."""
+        self.chat, self.edits = chat, [TRANSLATED]
+        self._let_go()
+        self._hold(body)
+        self._on_call(read.call_in(body), body)
 
     def _on_call(self, call: Call | RelayError, text: Body) -> None:
         if isinstance(call, RelayError):
@@ -170,29 +191,45 @@ class Exchange(Flow):
             if self.attribution is None:
                 self.attribution = attribute(self.request.fields, self.call)
                 self.batch = batch_call(self) if self.route.batch == "create" else None
-            if self.line.admits(self, text) and self._prepare(text):
-                self._forward()
+            if self.line.admits(self, text) and not inlines(self, text):
+                self.go_on(text)
         except RelayError as error:
             self.fail(error)
 
     # ── 4. prepare ──
 
+    def go_on(self, text: Body) -> None:
+        """Send what was let through, perhaps after a wait for what it names."""
+        try:
+            if self._prepare(text):
+                self._forward()
+        except RelayError as error:
+            self.fail(error)
+
     def _prepare(self, text: Body) -> bool:
-        if ours := edited(text, self.call):
-            self._let_go()
-            self._hold(ours)
+        target = self.target
+        if self.edits or target.edits or self.call.litellm_metadata is not ABSENT:
+            self._edit(text)
         body = None if self.streaming else self.body
+        face = target.face_for(self.caller) if target.shows_user else target.face
         self.head, self.mutations = prepare(
-            self.request, self.route, body, self.line.face, peer=self.client.peer, is_edited=bool(ours)
+            self.request, self.route, body, face, peer=self.client.peer, edits=self.edits
         )
         self.line.recorder.opened(self)
         return not self.settled
+
+    def _edit(self, text: Body) -> None:
+        manners, caller = self.target.manners, self.caller
+        self.edits = splices_for(text, self.call, self.route, manners, name_of(caller), self.edits)
+        if self.edits:
+            self._let_go()
+            self._hold(spliced(text, self.edits))
 
     # ── 5. forward ──
 
     def _forward(self) -> None:
         # A body that is under way cannot be sent again: its connection is new.
-        if self.streaming or (connection := self.line.pool.take()) is None:
+        if self.streaming or (connection := self.target.pool.take()) is None:
             self._connect()
         else:
             self._send(connection)
@@ -200,14 +237,18 @@ class Exchange(Flow):
     def _connect(self) -> None:
         self.sent_at = self.line.clock.monotonic()
         try:
-            self.line.pool.open(self)
+            self.target.pool.open(self)
         except RelayError as error:
             self.fail(error)
+
+    def _ask_again(self) -> None:
+        self.line.recorder.opened_again(self)
+        self._connect()
 
     def on_connected(self, connection: ClientConnection) -> None:
         """The new connection is there; the time it took is not ours."""
         if self.settled:
-            self.line.pool.give_back(connection)
+            self.target.pool.give_back(connection)
             return
         self.ready_at += self.line.clock.monotonic() - self.sent_at
         self._send(connection)
@@ -275,7 +316,7 @@ class Exchange(Flow):
             self.settle(Ended.DONE)
         if not self.answered and self.response_head is not None:
             self._begin_answer(self.response_head)
-        self.client.write(data, end=end)
+        self.client.write(data if self.chat is None else self.chat.passed(data, end=end), end=end)
 
     def _start_answer(self, head: ResponseHead, now: float) -> None:
         self.answered_at, self.response_head, self.status = now, head, head.status
@@ -292,44 +333,6 @@ class Exchange(Flow):
         kept = head.fields.kept if gate is None else gate.told(self, head.fields.kept)
         fields = relayed_fields(kept, self.id, self.call.model, self.mutations, self.cost)
         self.client.start_response(head.status, fields, head.length)
-
-    # ── what can come between ──
-
-    def on_client_gone(self) -> None:
-        """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
-        line = self.line
-        self.client_gone = True
-        if self.upstream is not None and forward.worth_finishing(
-            self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
-        ):
-            line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
-            if self.client_blocked:
-                self.on_client_ready()
-            return
-        self._drop_upstream()
-        # The official clients leave when they read an error event.
-        self.settle(Ended.UPSTREAM_ERROR if self.meter.failed else Ended.CLIENT_GONE)
-
-    def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
-        """Ask once more where that cannot bill twice, else tell the client."""
-        self.upstream, self.deadline = None, math.inf
-        waited_seconds = self.line.clock.monotonic() - self.sent_at
-        if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
-            self.line.recorder.opened_again(self)
-            self._connect()
-        else:
-            self.fail(forward.lost(self.line.pool.origin, error, answered=answered))
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        limits = self.line.limits
-        if self.client_blocked:
-            self.error = f"the client read nothing for {limits.client_stall_seconds:g} s"
-            self._drop_upstream()
-            self.settle(Ended.TIMEOUT)
-            self.client.abort()
-            return
-        self.fail(forward.silent(self.line.pool.origin, limits, answered=self.response_head is not None))
 
     # ── answers of our own ──
 
@@ -355,12 +358,11 @@ class Exchange(Flow):
         self.error = error.message
         if self.answered:
             self.settle(ended)
-            event = error_event(error, self.id) if self.meter.at_boundary else b""
-            self.client.break_off(event, whole=self.meter.over)
+            self.client.break_off(last_event(self, error), whole=self.meter.over)
             return
         self.answered = True
         self.status = error.status
-        fields, body = error_answer(error, self.id)
+        fields, body = error_answer(error, self.id, chat=self.route.chat)
         self.response_bytes = len(body)
         self.settle(ended)
         self._answer(error.status, fields, body)

@@ -153,7 +153,7 @@ class Gate:
         key = caller.key
         if key is not None:
             names = None if exchange.batch is None else exchange.batch.names
-            admit_models(key, exchange.route, exchange.call, names)
+            admit_models(key, exchange.route, exchange.call, names, exchange.line.models)
             if key.spec.tags and exchange not in self._waiting:
                 exchange.attribution = charged = with_tags(charged, key.spec.tags)
         held, unknown = self._held(key or self._anybody, exchange, charged)

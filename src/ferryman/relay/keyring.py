@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import is_not
 from typing import Any
 
 import msgspec
 
+from ferryman.aliases import Aliases
 from ferryman.limits.patterns import MAX_MODEL_CHARACTERS, compiled
 from ferryman.limits.spec import (
     DEFAULTS,
@@ -37,6 +38,7 @@ class Key(msgspec.Struct, gc=False):
         allowed: one for each of its allow-lists: it matches the names of models that may be asked for.
         principals: by where the credential stood, so that who is the same is the same object.
         owners: the scopes of its user and its team that are in `spec`; `None` for one that is not there.
+        aliases: of models, `None` for none.
         held: the gate's `HeldTo`, of what the key is held to.
     """
 
@@ -45,6 +47,7 @@ class Key(msgspec.Struct, gc=False):
     allowed: tuple[re.Pattern[str], ...]
     principals: dict[str, Principal]
     owners: tuple[Scope | None, ...] = ()
+    aliases: Aliases | None = None
     held: object = None
 
     def principal(self, credential_kind: str) -> Principal:
@@ -75,16 +78,32 @@ class KnownKey(msgspec.Struct, gc=False):
     caller: Any
 
 
+class Keys(dict[str, Key]):
+    """The keys of one part, by token.
+
+    Attributes:
+        aliased: some of them have aliases.
+    """
+
+    __slots__ = ("aliased",)
+
+    def __init__(self, keys: Iterable[tuple[str, Key]]) -> None:
+        super().__init__(keys)
+        self.aliased = any(key.aliases is not None for key in self.values())
+
+
 class Keyring:
     """The keys of the last snapshot, and what their limits and budgets are.
 
     Attributes:
         version: of the snapshot, 0 before the first.
         defaults: for callers that are not known one by one.
+        aliased: some keys have aliases.
     """
 
     def __init__(self) -> None:
         self.version = 0
+        self.aliased = False
         self.defaults = Defaults()
         self._parts: Mapping[str, Any] = {}
 
@@ -101,13 +120,16 @@ class Keyring:
         self.version = version
         self._parts = parts
         self.defaults = parts.get(DEFAULTS, self.defaults)
+        self.aliased = any(part.aliased for part in parts.values() if isinstance(part, Keys))
 
     def find(self, token: str) -> Key | None:
         """The key with this `token`, the SHA-256 in hexadecimal digits; `None` if there is none."""
         keys = self._parts.get(part_of_key(token))
         key: Key | None = None if keys is None else keys.get(token)
-        if key is None:
-            return None
+        return None if key is None else self.in_force(key)
+
+    def in_force(self, key: Key) -> Key:
+        """`key` with what its user and its team add in this snapshot."""
         owners = tuple(self.scope(one) for one in key.told.scopes if one.startswith(_OWNERS))
         if len(owners) != len(key.owners) or any(map(is_not, owners, key.owners)):
             key.owners = owners
@@ -130,13 +152,14 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
     if name == DEFAULTS:
         return _decode_defaults(data)
     if name.startswith(KEYS):
-        return {spec.token: key_of(spec) for spec in _decode_keys(data)}
+        return Keys((spec.token, key_of(spec)) for spec in _decode_keys(data))
     return {scope.id: scope for scope in _decode_scopes(data)}
 
 
 def key_of(spec: KeySpec) -> Key:
     """The key that `spec` tells of."""
-    return Key(spec, spec, tuple(compiled(names) for names in spec.models), {})
+    aliases = Aliases(given=spec.aliases) if spec.aliases else None
+    return Key(spec, spec, tuple(compiled(names) for names in spec.models), {}, aliases=aliases)
 
 
 def with_owners(told: KeySpec, owners: list[Scope]) -> KeySpec:

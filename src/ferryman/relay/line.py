@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,8 +16,10 @@ from ferryman.model import Usage
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
-from ferryman.relay.prepare import UpstreamFace
+from ferryman.relay.models import Models, resolve
 from ferryman.relay.recorder import Recorder
+from ferryman.relay.route import is_off, messages_off
+from ferryman.relay.target import Target, keep_together, target_of
 from ferryman.relay.unpriced import Unpriced
 from ferryman.relay.values import LineLimits, Route
 from ferryman.tasks import TaskOwner
@@ -24,6 +27,8 @@ from ferryman.tasks import TaskOwner
 if TYPE_CHECKING:
     from ferryman.relay.batch import BaseOf
     from ferryman.relay.exchange import Exchange
+    from ferryman.relay.fetch.images import Images
+    from ferryman.relay.flow import Flow
     from ferryman.relay.gate import Gate
     from ferryman.relay.ownership import Ownership
 
@@ -40,9 +45,11 @@ class Line:
         check: what virtual keys are looked up with, `None` where none is asked for.
         gate: what limits and budgets are kept with, `None` where there are none.
         ownership: what keeps apart what callers have made, `None` where callers are not told apart.
+        models: what is known of models and aliases, `None` where all names go on as they are.
+        images: fetches what requests name by URL, `None` where no upstream wants that.
         limits: what each exchange is held to.
-        face: what the upstream is given with each request.
-        pool: the connections to it.
+        targets: the upstreams; the first one takes what names no model of another.
+        serves_messages: `/v1/messages` is served; see `use_native_anthropic`.
         clock: the time.
         recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
@@ -63,8 +70,7 @@ class Line:
         *,
         auth: str,
         limits: LineLimits,
-        face: UpstreamFace,
-        pool: Pool,
+        targets: Sequence[Target],
         clock: Clock,
         recorder: Recorder,
         client_address: AddressOf,
@@ -73,14 +79,18 @@ class Line:
         check: KeyCheck | None = None,
         gate: Gate | None = None,
         ownership: Ownership | None = None,
+        serves_messages: bool = True,
+        models: Models | None = None,
     ) -> None:
         self.auth = auth
         self.check = check
         self.gate = gate
         self.ownership = ownership
+        self.models = models
+        self.images: Images | None = None
         self.limits = limits
-        self.face = face
-        self.pool = pool
+        self.targets = targets
+        self.serves_messages = serves_messages
         self.clock = clock
         self.recorder = recorder
         self.client_address = client_address
@@ -89,19 +99,20 @@ class Line:
         self.unpriced = Unpriced()
         self.ids = Ids()
         self.live: set[Exchange] = set()
-        self.drains: dict[Exchange, float] = {}
+        self.drains: dict[Flow, float] = {}
         self.held_bytes = 0
         self.tasks = TaskOwner("line")
         self.draining = False
         self.control: Line | None = None
 
     def __repr__(self) -> str:
-        return f"<Line {self.auth}: {len(self.live)} live, {self.pool!r}>"
+        return f"<Line {self.auth}: {len(self.live)} live, {self.targets!r}>"
 
     @property
     def pools(self) -> list[Pool]:
         """All connections of this worker's own making."""
-        return [self.pool] if self.control is None else [self.pool, self.control.pool]
+        pools = [target.pool for target in self.targets]
+        return pools if self.control is None else pools + self.control.pools
 
     @property
     def state(self) -> str:
@@ -112,7 +123,7 @@ class Line:
             return "ledger not writable"
         return "ready" if self.check is None or self.check.ring.known else KEYS_NOT_KNOWN
 
-    def beside(self, pool: Pool, face: UpstreamFace, limits: LineLimits) -> Line:
+    def beside(self, target: Target, limits: LineLimits) -> Line:
         """A line to another target, which judges callers itself.
 
         Its exchanges count among ours, and leave no record.
@@ -120,8 +131,7 @@ class Line:
         line = Line(
             auth="open",
             limits=limits,
-            face=face,
-            pool=pool,
+            targets=(target,),
             clock=self.clock,
             recorder=Recorder(lambda _: None),
             client_address=self.client_address,
@@ -136,9 +146,12 @@ class Line:
         """The line that an exchange on `route` takes.
 
         Raises:
+            NotFound: it is turned off.
             Unavailable: it needs the control plane, and this worker runs without one.
         """
         if not route.control:
+            if not self.serves_messages and is_off(route):
+                raise messages_off(route)
             return self
         if self.control is None:
             raise Unavailable(f"`{route.path}` is the control plane's, and this worker runs without one.")
@@ -159,12 +172,31 @@ class Line:
         """Whether a call with this body goes on; if not, it waits, and its `admit` is called again.
 
         Raises:
-            RelayError: it names what is not for its caller, or a limit or a budget does not allow it.
+            RelayError: it names what is not there or not for its caller; a limit or a budget is reached.
         """
+        if not exchange.is_directed and not self._directs(exchange, text):
+            return False
         owned, gate = self.ownership, self.gate
         return (owned is None or owned.admits(exchange, text)) and (
             gate is None or gate.admits(exchange, text)
         )
+
+    def _directs(self, exchange: Exchange, text: Body) -> bool:
+        """Whether it is known which model a call asks for, and where it goes; if not, it waits or is over.
+
+        Raises:
+            RelayError: it asks for what is not there, or for what no single upstream has.
+        """
+        if self.models is not None and not exchange.is_resolved:
+            exchange.is_resolved = True
+            if not resolve(exchange, text, self.models):
+                return False
+        exchange.is_directed = True
+        if len(self.targets) > 1:
+            if exchange.batch is not None:
+                keep_together(self.targets, exchange.batch.names)
+            exchange.target = target_of(self.targets, exchange.call.model)
+        return True
 
     def settle(self, exchange: Exchange, usage: Usage | None) -> None:
         """Give back what `exchange`, which is over, has taken of limits and budgets."""
@@ -180,7 +212,7 @@ class Line:
 
     def sweep(self, now: float) -> None:
         """End the exchanges whose time is up."""
-        late = [e for e in self.live if e.deadline <= now]
+        late: list[Flow] = [e for e in self.live if e.deadline <= now]
         late += [e for e, until in self.drains.items() if until <= now < e.deadline]
         for exchange in late:
             try:

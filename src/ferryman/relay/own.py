@@ -10,6 +10,7 @@ from ferryman.http1.fields import FieldReader
 from ferryman.http1.pool import Pool, PoolLimits
 from ferryman.relay.line import Line
 from ferryman.relay.prepare import UpstreamFace
+from ferryman.relay.target import Target
 from ferryman.relay.values import LineLimits
 from ferryman.wire.names import OWN_CREDENTIALS, UPSTREAM_CREDENTIALS
 
@@ -66,4 +67,4 @@ def control_line(
     face = UpstreamFace(
         b"", b"ferryman", b"", handed_on, adds_version=False, client_address=line.client_address
     )
-    return line.beside(pool, face, limits)
+    return line.beside(Target("control", pool, face), limits)

@@ -310,6 +310,8 @@ def _is_packed(exchange: Exchange, text: Body) -> bool:
         InvalidRequest: it has several.
     """
     fields = exchange.request.fields
+    if exchange.route.chat:  # it has been translated
+        return False
     if CODING in fields.repeated:
         raise InvalidRequest("`Content-Encoding` stands more than once; send one.")
     return fields.found[CODING].lower() != _IDENTITY and (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -10,11 +11,10 @@ from ferryman.http1.client import Body
 from ferryman.http1.fields import pattern_of, without
 from ferryman.http1.message import Fields, Request
 from ferryman.http1.request import DROPPED
-from ferryman.model import ABSENT, Call
 from ferryman.relay.shapes import Prepared
 from ferryman.relay.values import Route
-from ferryman.wire.edit import without_member
 from ferryman.wire.names import (
+    BETA,
     CHARGES,
     CLIENT_ADDRESS,
     CODING,
@@ -23,9 +23,11 @@ from ferryman.wire.names import (
     UPSTREAM_CREDENTIALS,
     VERSION,
 )
+from ferryman.wire.splice import Splice, named
 
 _ENCODING = b"accept-encoding"
 _ENCODING_LINE = pattern_of({_ENCODING})
+_BETA_LINE = pattern_of({BETA})
 _CODING = frozenset({CODING})
 
 WATCHED = frozenset({_ENCODING, VERSION})
@@ -42,6 +44,7 @@ class UpstreamFace(NamedTuple):
             and of the proxy's, each behind a CRLF.
         handed_on: names of headers that go to nobody else and are handed on to this target.
         adds_version: a request without `anthropic-version` is given one.
+        strips_betas: matches the whole names of betas that the upstream does not know, `None` for none.
         client_address: tells it from a connection's peer and a request's headers, for a target that is told
             it, and is given the client's own `Host`.
     """
@@ -51,6 +54,7 @@ class UpstreamFace(NamedTuple):
     credential: bytes
     handed_on: tuple[bytes, ...] = ()
     adds_version: bool = True
+    strips_betas: re.Pattern[str] | None = None
     client_address: Callable[[str, Fields], str | None] | None = None
 
 
@@ -65,19 +69,10 @@ def upstream_face(
     )
 
 
-def dropped(api_key: str | None) -> AbstractSet[bytes]:
-    """Names (lower case) of the request headers that do not go upstream."""
+def dropped(*, credentials: bool) -> AbstractSet[bytes]:
+    """Names (lower case) of the request headers that do not go upstream; with or without `credentials`."""
     names = DROPPED | OWN_CREDENTIALS | CHARGES | {CLIENT_ADDRESS}
-    return names | UPSTREAM_CREDENTIALS if api_key else names
-
-
-def edited(body: Body, call: Call) -> Body | None:
-    """`body`, of which `call` was read, without the field that is ours; `None` if it has none.
-
-    Raises:
-        InvalidRequest: it has more top-level fields than can be looked at.
-    """
-    return None if call.litellm_metadata is ABSENT else without_member(body, "litellm_metadata")
+    return names | UPSTREAM_CREDENTIALS if credentials else names
 
 
 def prepare(
@@ -87,7 +82,7 @@ def prepare(
     face: UpstreamFace,
     *,
     peer: str = "",
-    is_edited: bool = False,
+    edits: Sequence[Splice] = (),
 ) -> tuple[bytes, str]:
     """The head of the upstream request, and the names of what was changed in it.
 
@@ -97,21 +92,21 @@ def prepare(
         body: all of it, `None` if it goes on as it comes.
         face: what the upstream wants.
         peer: the other end of the client's connection.
-        is_edited: the body is what `edited` made of it, and has no content coding any more.
+        edits: those that were made to the body, which has no content coding any more if there are any.
 
     Returns:
         Request line and headers with the blank line; and the value for `x-ferryman-mutations`.
     """
     body_bytes = request.length if body is None else len(body)
     memo, target = request.fields.memo, route.target
-    if isinstance(memo, Prepared) and memo.target == target:
+    if isinstance(memo, Prepared) and memo.face is face and memo.target == target:
         head, mutations = memo.head, memo.mutations
     else:
         head, mutations = _unframed_head(request, route, face, peer)
-        request.fields.memo = Prepared(target, head, mutations)
-    if is_edited:
+        request.fields.memo = Prepared(target, face, head, mutations)
+    if edits:
         head = without(head, _CODING)
-        mutations = "litellm_metadata" if mutations == "none" else f"{mutations}, litellm_metadata"
+        mutations = ", ".join(([] if mutations == "none" else [mutations]) + named(edits))
     if body_bytes is None:
         return head + b"\r\ntransfer-encoding: chunked\r\n\r\n", mutations
     if body_bytes or request.chunked or request.length is not None:
@@ -124,10 +119,14 @@ def _unframed_head(request: Request, route: Route, face: UpstreamFace, peer: str
     if codings is not None and _ENCODING in request.fields.found:
         kept = _ENCODING_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], narrowed(line[2], codings)), kept)
     added, mutations = face.credential, "none"
+    if face.strips_betas is not None:
+        told, kept = kept, without_betas(kept, face.strips_betas)
+        mutations = "none" if told == kept else BETA.decode()
     for name in face.handed_on:
         added += b"".join(b"\r\n%b: %b" % (name, value) for value in request.fields.values(name))
     if face.adds_version and VERSION not in request.fields.found:
-        added, mutations = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added), "anthropic-version"
+        added = b"\r\n%b: %b%b" % (VERSION, DEFAULT_VERSION, added)
+        mutations = VERSION.decode() if mutations == "none" else f"{VERSION.decode()}, {mutations}"
     host = face.host
     if face.client_address is not None:
         host = request.fields.found.get(b"host", host)
@@ -145,3 +144,16 @@ def narrowed(accept_encoding: bytes, codings: AbstractSet[bytes]) -> bytes:
         if member.partition(b";")[0].strip().lower() in codings
     ]
     return b", ".join(kept) or b"identity"
+
+
+def without_betas(kept: bytes, strips: re.Pattern[str]) -> bytes:
+    """The header lines `kept` without the betas that `strips` matches; others stay as they were spelled."""
+
+    def told(line: re.Match[bytes]) -> bytes:
+        members = line[2].split(b",")
+        known = [one for one in members if not strips.fullmatch(one.strip().decode("latin-1"))]
+        if len(known) == len(members):
+            return line[0]
+        return b"\r\n%b: %b" % (line[1], b",".join(known).strip()) if known else b""
+
+    return _BETA_LINE.sub(told, kept)

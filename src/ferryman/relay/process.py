@@ -29,13 +29,14 @@ from ferryman.pricing.adjust import adjusted
 from ferryman.pricing.catalog import Catalog
 from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
-from ferryman.process.messages import PRICES, PoolState, WorkerState
+from ferryman.process.messages import MODELS, PRICES, PoolState, WorkerState
 from ferryman.relay.ask import Asker
 from ferryman.relay.feed import Feed
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import keyring_part
 from ferryman.relay.line import KEYS_NOT_KNOWN, Line
 from ferryman.relay.listen import Place
+from ferryman.relay.models import models_part
 from ferryman.relay.owners import asking
 from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
@@ -88,6 +89,7 @@ async def work(child: Child) -> None:
                 control_socket=str(directory.relayed),
                 counters=counters,
                 ask=asking(Asker(str(directory.control))),
+                images_directory=directory.images,
             )
             try:
                 await serve(child, worker, str(directory.feed), claim)
@@ -194,14 +196,14 @@ async def keys_told(child: Child, worker: Worker) -> None:
 
 
 def part_of(catalog: Catalog, name: str, data: msgspec.Raw) -> object:
-    """What a part of a snapshot is made into: prices into a catalog, of the same as `catalog`; or keys.
+    """What a part of a snapshot is made into: prices into a catalog, of the same as `catalog`; models; keys.
 
     Raises:
         ValueError: it cannot be read.
     """
     if name == PRICES:
         return adjusted(Catalog(catalog.file), *msgspec.json.decode(data, type=PriceRules))
-    return keyring_part(name, data)
+    return models_part(data) if name == MODELS else keyring_part(name, data)
 
 
 def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:
@@ -211,7 +213,7 @@ def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:
         number=child.handover.number,
         pid=os.getpid(),
         live=len(line.live),
-        pool_open=line.pool.open_count,
+        pool_open=sum(target.pool.open_count for target in line.targets),
         held_bytes=line.held_bytes,
         snapshot_version=feed.snapshot.version if feed.snapshot is not None else 0,
         pools=tuple(_pools(line)),

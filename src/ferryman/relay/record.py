@@ -15,7 +15,7 @@ from ferryman.errors import (
     UpstreamUnreachable,
 )
 from ferryman.model import Ended, Usage
-from ferryman.relay.attribute import MAX_TEXT, hints
+from ferryman.relay.attribute import MAX_TEXT, hints, traceparent_of
 from ferryman.relay.batch import with_batch
 from ferryman.relay.ownership import with_made
 from ferryman.relay.route import shown
@@ -104,6 +104,7 @@ def _caller(exchange: Exchange) -> bytes:
         parent_agent_id=charged.parent_agent_id,
         request_class=charged.request_class,
         agent_type=charged.agent_type,
+        traceparent=traceparent_of(fields),
     )
     text = _encode(caller)[1:-1]
     fields.third_memo = KnownCaller(charged, principal, text)

@@ -11,6 +11,7 @@ from ferryman import __version__
 from ferryman.errors import RelayError, error_body, error_headers
 from ferryman.http1.fields import NOT_PASSED_ON
 from ferryman.model import Cost
+from ferryman.translate.chat_error import chat_error
 
 MAX_VALUE = 200
 """Characters of a client's own words in a header of ours."""
@@ -60,9 +61,13 @@ def own_fields(headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:
     return b"".join(b"\r\n%b: %b" % header for header in [*headers, date, *ids])
 
 
-def error_answer(error: RelayError, request_id: str) -> tuple[bytes, bytes]:
-    """Header lines and body that tell a client of `error`, in Anthropic's shape."""
-    return own_fields(error_headers(error), request_id), error_body(error, request_id)
+def error_answer(error: RelayError, request_id: str, *, chat: bool = False) -> tuple[bytes, bytes]:
+    """Header lines and body that tell a client of `error`, in Anthropic's shape, or OpenAI's for a `chat`."""
+    headers = error_headers(error)
+    if not chat:
+        return own_fields(headers, request_id), error_body(error, request_id)
+    headers.append((b"x-request-id", request_id.encode()))
+    return own_fields(headers, request_id), chat_error(error)
 
 
 def error_event(error: RelayError, request_id: str) -> bytes:

@@ -28,17 +28,20 @@ OWN_PATHS = frozenset(
 """Answered by the worker itself. `liveliness` is LiteLLM's spelling; Claude Code asks `/api/hello`."""
 
 _CONTROL = re.compile(
-    rb"/(?:metrics|openapi\.json|ui|audit|global/spend|api/oauth/usage"
+    rb"/(?:metrics|openapi\.json|ui|audit|refresh|global/spend|api/oauth/usage"
     rb"|(?:key|user|team|customer|end_user|budget|tag|spend|global/spend|ui|control|v2/key)/.*)",
     re.DOTALL,
 )
-"""Answered by the control plane. Most are LiteLLM's paths; one is Claude Code's."""
+"""Answered by the control plane. Most are LiteLLM's paths; one is Claude Code's, and one argo-proxy's."""
 
 DECODABLE = frozenset({b"gzip", b"identity"})
 """Content codings that the meter can read."""
 
 MAX_SHOWN_BYTES = 200
 """Of a path."""
+
+CHAT = b"/v1/chat/completions"
+"""OpenAI's format; what its clients put into the query is not for Anthropic."""
 
 _IDENTITY = frozenset({b"identity"})
 _BATCHES = b"/v1/messages/batches"
@@ -48,6 +51,7 @@ _FREE = re.compile(rb"/v1/(?:files|skills|messages/batches|models)(?:/|$)")
 
 _FREE_METHODS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})", re.IGNORECASE)
+_BASE_TWICE = re.compile(rb"/v1/(?:messages/)?v1/")
 _ENCODED_DOTS = re.compile(rb"%2e", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"(http|https)://([^/?#]+)", re.IGNORECASE)
 _OWN_PORTS = {b"http": b":80", b"https": b":443"}
@@ -89,7 +93,7 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
     """The route of a `path` that has one reading, with its `query` (`?` included).
 
     Raises:
-        NotFound: it has none of the relayed prefixes.
+        NotFound: it has none of the relayed prefixes, or the client's base URL has one of them too many.
     """
     if path.startswith(b"/anthropic/"):
         upstream_path = path[len(b"/anthropic") :]
@@ -101,6 +105,14 @@ def relayed(path: bytes, query: bytes, method: bytes) -> Route:
             "try `/anthropic/v1/messages` or `/v1/messages`."
         )
     plain = unquote_to_bytes(upstream_path) if b"%" in upstream_path else upstream_path
+    if twice := _BASE_TWICE.match(plain):
+        extra = twice[0][: -len(b"/v1/")].decode()
+        raise NotFound(
+            f"`{shown(path)}` is not served here: clients add the path of an endpoint themselves, so leave "
+            f"`{extra}` out of the base URL (`ANTHROPIC_BASE_URL`, `base_url`)."
+        )
+    if plain == CHAT and method == b"POST" and path.startswith(b"/v1/"):
+        return _CHAT._replace(path=shown(path))
     resource = resource_of(method, upstream_path)
     route = Route(shown(path), upstream_path + query, kind=_kind(plain, method, resource), resource=resource)
     if method == b"POST":
@@ -156,6 +168,21 @@ def with_reading(route: Route, method: bytes, *, strict: bool) -> Route:
     return route._replace(whole=route.whole or (strict and refers(resource)), codings=codings)
 
 
+def is_off(route: Route) -> bool:
+    """Whether `use_native_anthropic: false` turns `route` off: `/v1/messages` and what is below it."""
+    is_native = (route.reads_call and not route.chat) or bool(route.batch)
+    return is_native and not route.path.startswith("/anthropic/")
+
+
+def messages_off(route: Route) -> NotFound:
+    """The error for a route that is turned off."""
+    return NotFound(
+        f"`{route.path}` is turned off here (`use_native_anthropic: false`). To turn it on, start Ferryman "
+        "with `--native-anthropic`, set `USE_NATIVE_ANTHROPIC=true`, or put `use_native_anthropic: true` "
+        "into the config file."
+    )
+
+
 def batch_id_of(target: bytes) -> str:
     """The id of the batch whose results are at `target`; empty if they are not."""
     path = target.partition(b"?")[0]
@@ -178,6 +205,17 @@ def shown(path: bytes) -> str:
         path = path[absolute.end() :]
     return without_keys(path[:MAX_SHOWN_BYTES].decode("ascii", "backslashreplace"))
 
+
+_CHAT = Route(
+    "",
+    b"/v1/messages",
+    reads_call=True,
+    whole=True,
+    metered=True,
+    codings=_IDENTITY,
+    kind="messages",
+    chat=True,
+)
 
 _KNOWN = {
     path: relayed(path, b"", b"POST")

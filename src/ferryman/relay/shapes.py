@@ -29,6 +29,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
+    traceparent: str | None = None
 
 
 class KnownCaller(msgspec.Struct, gc=False):
@@ -74,8 +75,9 @@ class ClaudeCodeUser(msgspec.Struct, gc=False):
 
 
 class Prepared(msgspec.Struct, gc=False):
-    """What `prepare` made of a head, for when the client repeats it."""
+    """What `prepare` made of a head, for when the client repeats it to the upstream with this `face`."""
 
     target: bytes
+    face: object
     head: bytes
     mutations: str

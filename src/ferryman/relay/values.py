@@ -54,6 +54,7 @@ class Route(NamedTuple):
         kind: what it may cost: `messages`, `count_tokens`, `batch`, `free`, or `unmetered` where no answer
             tells; `closed` is not for virtual keys (`ferryman.wire.owned.CLOSED`).
         resource: of Anthropic's that it is about, `None` for what belongs to nobody.
+        chat: the body is a chat completion in OpenAI's format, and becomes a Messages request.
     """
 
     path: str
@@ -66,6 +67,7 @@ class Route(NamedTuple):
     batch: str = ""
     kind: str = "free"
     resource: Resource | None = None
+    chat: bool = False
 
 
 NO_ROUTE = Route("", b"")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import structlog
 
@@ -22,27 +23,34 @@ from ferryman.http1.server import Server, ServerLimits
 from ferryman.ledger.writer import JournalWriter
 from ferryman.limits.admission import Admission
 from ferryman.limits.owner import Owner
+from ferryman.limits.patterns import compiled
 from ferryman.model import Ended
 from ferryman.pricing.adjust import catalog_of
 from ferryman.pricing.catalog import Catalog
-from ferryman.process.messages import PRICES, Snapshot
+from ferryman.process.messages import MODELS, PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, batch, meter, ownership, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.authenticate import KeyCheck
 from ferryman.relay.exchange import Exchange
+from ferryman.relay.fetch.images import build_images
 from ferryman.relay.forward import shutting_down
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import Keyring
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
+from ferryman.relay.manners import Manners
+from ferryman.relay.models import NO_MODELS, models_of
 from ferryman.relay.own import control_line
 from ferryman.relay.owners import Ask, Owners
 from ferryman.relay.ownership import Ownership
 from ferryman.relay.recorder import Recorder
+from ferryman.relay.target import Target
 from ferryman.relay.values import LineLimits
 from ferryman.settings import Settings
+from ferryman.settings_models import configured_models
+from ferryman.settings_targets import Upstream, upstreams_of
 from ferryman.settings_upstream import tls_context
-from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID
+from ferryman.wire.names import CODING, FORWARDED, REQUEST_ID, UPSTREAM_CREDENTIALS
 
 log = structlog.get_logger("ferryman.worker")
 
@@ -73,6 +81,7 @@ class Worker:
         control_socket: str | None = None,
         counters: Admission | None = None,
         ask: Ask | None = None,
+        images_directory: Path | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -87,6 +96,7 @@ class Worker:
                 to a limit or a budget.
             ask: asks the control plane for owners, `None` without one: then callers with a key see only what
                 was made through this worker.
+            images_directory: where workers keep the images that they have fetched, `None` keeps none.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
@@ -97,6 +107,10 @@ class Worker:
         self.line = build_line(settings, clock=self.clock, recorder=recorder, check=check, gate=gate)
         if check is not None:
             self.line.ownership = Ownership(Owners(ask or _nobody, self.clock.monotonic))
+        if any(target.manners.images != "off" for target in self.line.targets):
+            self.line.images = build_images(
+                settings, directory=images_directory, monotonic=self.clock.monotonic
+            )
         if control_socket is not None:
             self.line.control = control_line(
                 self.line,
@@ -105,7 +119,12 @@ class Worker:
                 dropped=dropped_on_request(settings),
                 reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
             )
-        self.server = Server(
+        self.server = self._server(settings)
+        self.listener = Listener(settings, place)
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def _server(self, settings: Settings) -> Server:
+        return Server(
             partial(Exchange, self.line),
             self._error_without_exchange,
             monotonic=self.clock.monotonic,
@@ -120,8 +139,6 @@ class Worker:
             reader=FieldReader(dropped_on_request(settings), REQUEST_FIELDS),
             is_proxy=partial(is_proxy, trusted=settings.trusted),
         )
-        self.listener = Listener(settings, place)
-        self._sweeping: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.listener!r}: {self.line!r}>"
@@ -158,6 +175,8 @@ class Worker:
         if isinstance(catalog, Catalog):
             self.line.catalog = catalog
         self.keyring.take(snapshot.version, snapshot.parts)
+        models = snapshot.parts.get(MODELS)
+        self.line.models = models or (NO_MODELS if self.keyring.aliased else None)
         if self.line.gate is not None:
             self.line.gate.take(self.keyring.defaults.time_zone)
 
@@ -182,6 +201,8 @@ class Worker:
         await self.line.tasks.close()
         if self.line.ownership is not None:
             await self.line.ownership.close()
+        if self.line.images is not None:
+            await self.line.images.close()
         for pool in self.line.pools:
             await pool.close()
 
@@ -217,21 +238,6 @@ def build_line(
     gate: Gate | None = None,
 ) -> Line:
     """The line that `settings` describe."""
-    origin, prefix = origin_of(settings.upstream), settings.upstream.path
-    proxy = Proxy(settings.proxy) if settings.proxy is not None else None
-    # Over plain TCP the proxy reads the requests; through a tunnel only the upstream does.
-    reads = proxy if origin.scheme == "http" else None
-    pool = Pool(
-        build_dialer(settings, origin, proxy, clock=clock),
-        PoolLimits(
-            connections=settings.upstream_max_connections,
-            connect_seconds=settings.connect_timeout_seconds,
-            idle_seconds=settings.upstream_idle_seconds,
-            age_seconds=settings.upstream_max_age_seconds,
-        ),
-        monotonic=clock.monotonic,
-        reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
-    )
     return Line(
         auth=settings.effective_auth,
         limits=LineLimits(
@@ -246,13 +252,7 @@ def build_line(
             drain_seconds=settings.drain_timeout_seconds,
             drains=settings.max_drains,
         ),
-        face=prepare.upstream_face(
-            prefix if reads is None else f"{origin}{prefix}",
-            origin.authority,
-            upstream_key(settings),
-            reads.header if reads is not None else b"",
-        ),
-        pool=pool,
+        targets=tuple(build_target(settings, one, clock=clock) for one in upstreams_of(settings)),
         clock=clock,
         recorder=recorder,
         client_address=address_reader(settings.trusted),
@@ -262,15 +262,68 @@ def build_line(
         catalog=catalog_of(settings),
         check=check,
         gate=gate,
+        models=models_of(configured_models(settings)),
+        serves_messages=settings.use_native_anthropic is not False,
+    )
+
+
+def build_target(settings: Settings, upstream: Upstream, *, clock: Clock) -> Target:
+    """What reaches `upstream` under `settings`.
+
+    Raises:
+        SettingsError: a file for TLS cannot be used.
+    """
+    origin, prefix = origin_of(upstream.parts), upstream.parts.path
+    way = settings.proxy_to(upstream.parts.hostname or "")
+    proxy = Proxy(way) if way is not None else None
+    # Over plain TCP the proxy reads the requests; through a tunnel only the upstream does.
+    reads = proxy if origin.scheme == "http" else None
+    pool = Pool(
+        build_dialer(settings, origin, proxy, clock=clock),
+        PoolLimits(
+            connections=settings.upstream_max_connections,
+            connect_seconds=settings.connect_timeout_seconds,
+            idle_seconds=settings.upstream_idle_seconds,
+            age_seconds=settings.upstream_max_age_seconds,
+        ),
+        monotonic=clock.monotonic,
+        reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
+    )
+    face = prepare.upstream_face(
+        prefix if reads is None else f"{origin}{prefix}",
+        origin.authority,
+        upstream.api_key,
+        reads.header if reads is not None else b"",
+    )
+    hands_on = upstream.credential == "client" and drops_credentials(settings)
+    return Target(
+        upstream.name,
+        pool,
+        face._replace(
+            handed_on=tuple(sorted(UPSTREAM_CREDENTIALS)) if hands_on else (),
+            strips_betas=compiled(upstream.strip_betas) if upstream.strip_betas else None,
+        ),
+        Manners(
+            upstream.user_id,
+            upstream.inject_user_field,
+            upstream.images,
+            upstream.tools,
+            upstream.family,
+        ),
+        models=compiled(upstream.models) if upstream.models else None,
+        shows_user=upstream.credential == "identity",
     )
 
 
 def key_check(settings: Settings, keyring: Keyring) -> KeyCheck | None:
     """What virtual keys are looked up with under `settings`, `None` where none is asked for."""
-    if settings.effective_auth != "keys":
+    if settings.effective_auth not in {"keys", "identity"}:
         return None
     master = sha256((settings.master_key or "").encode()).digest()
-    return KeyCheck(keyring, master, only_own=settings.anthropic_api_key is None)
+    if settings.effective_auth == "identity":
+        return KeyCheck(keyring, master, only_own=False, user=authenticate.users(settings.share))
+    clients_bring = any(upstream.credential == "client" for upstream in upstreams_of(settings))
+    return KeyCheck(keyring, master, only_own=clients_bring)
 
 
 def dropped_on_request(settings: Settings) -> AbstractSet[bytes]:
@@ -279,7 +332,7 @@ def dropped_on_request(settings: Settings) -> AbstractSet[bytes]:
     With `trusted_proxies` what proxies say of the client is meant for us, and the addresses of a network's
     inside are nobody else's business.
     """
-    names = prepare.dropped(upstream_key(settings))
+    names = prepare.dropped(credentials=drops_credentials(settings))
     return names | FORWARDED if settings.trusted_proxies else names
 
 
@@ -302,6 +355,6 @@ def build_dialer(settings: Settings, origin: Origin, proxy: Proxy | None, *, clo
     return Dialer(origin, resolver, tls=tls, proxy=proxy)
 
 
-def upstream_key(settings: Settings) -> str | None:
-    """The key that replaces the client's credential, `None` where the client's own goes upstream."""
-    return settings.anthropic_api_key if settings.effective_auth in {"keys", "open"} else None
+def drops_credentials(settings: Settings) -> bool:
+    """Whether an upstream must not see the client's credential; another one that wants it is handed it."""
+    return any(upstream.credential != "client" for upstream in upstreams_of(settings))

@@ -25,14 +25,17 @@ from ferryman.simulator.file_api import Files
 from ferryman.simulator.front import CALL, Front, Performance, call_of, request_id
 from ferryman.simulator.headers import has_beta
 from ferryman.simulator.intake import Receive, Scope, Send, take
-from ferryman.simulator.models import check_model, model_info, model_page
+from ferryman.simulator.models import argo_list, check_model, model_info, model_page
 from ferryman.simulator.own_api import OwnPaths
 from ferryman.simulator.script import json_script, stream_script
 from ferryman.simulator.settings import SimulatorSettings
 from ferryman.simulator.tokens import prompt_tokens
-from ferryman.simulator.validate import read_count_request, read_message_request
+from ferryman.simulator.validate import ARGO_FIELDS, NO_FIELDS, read_count_request, read_message_request
 
 OWN_PATHS = "/simulator/"
+
+ARGO_MODELS = "/api/v1/models/"
+"""Where argo-proxy 2.8.9 looks for Argo's list (models.py), without a credential."""
 
 
 def create_app(settings: SimulatorSettings) -> Starlette:
@@ -54,6 +57,7 @@ def create_app(settings: SimulatorSettings) -> Starlette:
             *Batches(front).routes(),
             *Files(front).routes(),
             Route("/v1/models", simulator.models, methods=["GET"]),
+            Route(ARGO_MODELS, simulator.argo_models, methods=["GET"]),
             Route("/v1/models/{model_id}", simulator.model, methods=["GET"]),
             Route("/api/hello", simulator.hello, methods=["GET"]),
             *OwnPaths(front).routes(),
@@ -78,7 +82,8 @@ class _Simulator:
         """`POST /v1/messages`."""
         call = call_of(request)
         payload, version = self.front.payload(call)
-        asked = read_message_request(payload, version, has_beta=has_beta(call))
+        more = ARGO_FIELDS if self.settings.profile == "argo" else NO_FIELDS
+        asked = read_message_request(payload, version, has_beta=has_beta(call), more=more)
         self.front.heed_model(call, asked)
         message = compose(asked, call.control, call.digest, call.headers)
         envelope = self.front.envelope(call, prompt_tokens(asked).input_tokens, message.output_tokens)
@@ -100,7 +105,15 @@ class _Simulator:
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
         call = self.front.known_caller(request)
+        if self.settings.profile == "argo":
+            return self.front.json(call, argo_list(self.settings.models))
         return self.front.json(call, model_page(self.settings.models, request.query_params))
+
+    async def argo_models(self, request: Request) -> Response:
+        """`GET /api/v1/models/`."""
+        if self.settings.profile != "argo":
+            raise ApiError(404, "Not found")
+        return self.front.json(call_of(request), argo_list(self.settings.models))
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`."""

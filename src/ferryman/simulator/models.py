@@ -40,6 +40,21 @@ def model_page(models: Sequence[str], query: Mapping[str, str]) -> dict[str, Any
     return page_of(models, query, model_info)
 
 
+def argo_list(models: Sequence[str]) -> dict[str, Any]:
+    """The list as Argo's gateway gives it, with display names as ids (argo-proxy 2.8.9, models.py)."""
+    rows = [
+        {
+            "id": model_info(model)["display_name"],
+            "internal_id": model,
+            "object": "model",
+            "created": 1_700_000_000,
+            "owned_by": "anthropic",
+        }
+        for model in models
+    ]
+    return {"object": "list", "data": rows}
+
+
 def check_model(model: str, models: Sequence[str], *, is_strict: bool) -> None:
     """Refuse a model that the API would not know.
 

@@ -40,6 +40,8 @@ class SimulatorSettings:
         models: What `GET /v1/models` lists, newest first.
         strict_models: Whether a message may name only `models`. Otherwise every name that begins with
             `claude` is accepted; any other is answered with 404, as an unresolved alias would be.
+        profile: Whose endpoint it is: `anthropic`, or `argo`, whose list has a shape of its own and whose
+            messages may have a field `user`. Everybody may see that list.
         always: Control keys that apply to every request, in the syntax of `x-simulator`.
         max_body_bytes: The most a request body may hold, before and after decoding. Anthropic's limit
             for Messages is 32 MB.
@@ -58,6 +60,7 @@ class SimulatorSettings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     models: tuple[str, ...] = MODELS
     strict_models: bool = False
+    profile: str = "anthropic"
     always: str = ""
     max_body_bytes: int = 32 * 1024 * 1024
     max_batch_bytes: int = 256 * 1024 * 1024

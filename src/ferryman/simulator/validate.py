@@ -56,6 +56,11 @@ COUNT_FIELDS = frozenset(
     }
 )
 
+NO_FIELDS: frozenset[str] = frozenset()
+
+# What Argo takes beside them: argo-proxy 2.8.9 adds it to each request for its native endpoint.
+ARGO_FIELDS = frozenset({"user"})
+
 # Part of the API until version 2026-10-21, which refuses them (platform documentation of that version).
 SAMPLING_FIELDS = frozenset({"temperature", "top_k", "top_p"})
 
@@ -127,18 +132,21 @@ def read_json(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def read_message_request(payload: Mapping[str, Any], version: str, *, has_beta: bool) -> MessageRequest:
+def read_message_request(
+    payload: Mapping[str, Any], version: str, *, has_beta: bool, more: frozenset[str] = NO_FIELDS
+) -> MessageRequest:
     """Check a body of `POST /v1/messages`.
 
     Args:
         payload: The JSON object.
         version: The `anthropic-version`, one of KNOWN_VERSIONS.
         has_beta: Whether an `anthropic-beta` is named, which allows fields that are not known here.
+        more: Fields that are known beside those of the API.
 
     Raises:
         ApiError: 400.
     """
-    _check_fields(payload, MESSAGE_FIELDS, version, has_beta=has_beta)
+    _check_fields(payload, MESSAGE_FIELDS | more, version, has_beta=has_beta)
     return _read(payload, required=("model", "max_tokens", "messages"))
 
 

@@ -83,6 +83,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         tags: of each of its exchanges.
         allowed_routes: paths, in which `*` stands for anything; empty for what every key may.
         share: `key`, `team` or `all`: whose files and batches it sees; `None` for what the settings say.
+        aliases: further names of models, for its callers only.
         adjustment_nanousd: what its spend has beyond the ledger since it was reset, in the window that
             ends at `adjustment_ends_at` (Unix time in seconds, `None` for the one without end).
         regenerated: how often it was made anew.
@@ -98,6 +99,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     tags: list[str] = []
     allowed_routes: list[str] = []
     share: str | None = None
+    aliases: dict[str, str] = {}
     adjustment_nanousd: int = 0
     adjustment_ends_at: float | None = None
     regenerated: int = 0

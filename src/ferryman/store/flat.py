@@ -114,6 +114,7 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     parent_agent_id: str | None = None
     request_class: str | None = None
     agent_type: str | None = None
+    traceparent: str | None = None
     model: str = ""
     stream: bool = False
     request_bytes: int
@@ -161,6 +162,7 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     spend_logs_metadata: dict[str, msgspec.Raw] | None = None
     speed: str | None = None
     iterations: list[msgspec.Raw] | None = None
+    traceparent: str | None = None
 
 
 class Rest(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -81,7 +81,14 @@ _OR_NONE = (
 )
 """The same, but for what is not there."""
 
-_SAME_MORE = ("agent_id", "parent_agent_id", "request_class", "agent_type", "spend_logs_metadata")
+_SAME_MORE = (
+    "agent_id",
+    "parent_agent_id",
+    "request_class",
+    "agent_type",
+    "spend_logs_metadata",
+    "traceparent",
+)
 """The same of `More`."""
 
 _NO_CACHE, _NO_TOOLS, _NO_DETAILS = CacheCreation(), ServerToolUse(), OutputTokensDetails()
@@ -219,13 +226,14 @@ def _more(flat: Flat) -> More | None:
     usage = flat.usage
     if (
         flat.agent_id is flat.parent_agent_id is flat.request_class is flat.agent_type is usage.speed is None
+        and flat.traceparent is None
         and flat.spend_logs_metadata is None
         and usage.iterations is None
     ):
         return None
     return More(
         *(flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type),
-        *(flat.spend_logs_metadata, usage.speed, usage.iterations),
+        *(flat.spend_logs_metadata, usage.speed, usage.iterations, flat.traceparent),
     )
 
 
@@ -247,6 +255,12 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
         cost=_cost_of(row["cost_nanousd"], rest),
         duration_seconds=row["duration_microseconds"] / 1_000_000,
     )
+
+
+def entry_of_row(row: Row) -> Entry:
+    """The entry of a row on its way into the database, without what it tells of batches and of files."""
+    named = zip(COLUMNS, row.values, strict=True)
+    return entry_of({name: None if value == ABSENT else value for name, value in named})
 
 
 def counts_in(rest: str) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -119,6 +119,17 @@ def asked_in(body: bytes | bytearray) -> Asked | None:
         if isinstance(asked_tokens, int) and asked_tokens > 0:
             max_tokens[model] += asked_tokens
     return Asked(len(items), dict(models), dict(max_tokens), frozenset(names))
+
+
+def renamed(asked: Asked, names: Mapping[str, str]) -> Asked:
+    """`asked` with other names in the place of those that `names` has."""
+    models: Counter[str] = Counter()
+    max_tokens: Counter[str] = Counter()
+    for counts, sums in ((asked.models, models), (asked.max_tokens, max_tokens)):
+        for name, number in counts.items():
+            sums[names.get(name, name)] += number
+    told = frozenset(names.get(name, name) for name in asked.names)
+    return Asked(asked.requests, dict(models), dict(max_tokens), told)
 
 
 def batch_id_in(body: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Edits of a JSON object that change one of its members and leave every other byte as it came.
+"""Where the members of a JSON object stand, and edits of one of them that leave every other byte as it came.
 
 msgspec has to say first that the bytes are JSON, and how long each value is: it walks through values at
 the speed of C, however they are nested. Only keys, colons and commas are left to be looked at here.
@@ -7,14 +7,16 @@ the speed of C, however they are nested. Only keys, colons and commas are left t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from ferryman.errors import InvalidRequest
+from ferryman.wire.splice import Splice
 
 MAX_MEMBERS = 1_000
-"""Top-level fields of a body that is looked at this closely; the Messages API knows about twenty. Each
+"""Fields of an object that is looked at this closely; the Messages API knows about twenty at the top. Each
 costs about a microsecond, in which nobody else is served."""
 
 _KEY = re.compile(rb'[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\r\n]*:[ \t\r\n]*')
@@ -46,8 +48,13 @@ class _Key:
     __slots__ = ()
 
 
-def members(body: bytes | bytearray) -> list[Member]:
-    """The members of the JSON object `body`, in order; a name may stand more than once.
+def members(body: bytes | bytearray, start: int = 0, end: int | None = None) -> list[Member]:
+    """The members of a JSON object, in order; a name may stand more than once.
+
+    Args:
+        body: has the object.
+        start: where it begins, with or without white space before it.
+        end: behind it; `None` where `body` is nothing else.
 
     Raises:
         msgspec.DecodeError: it is no JSON, or no object.
@@ -59,19 +66,21 @@ def members(body: bytes | bytearray) -> list[Member]:
 
     def distinct(_type: type, name: str) -> _Key:
         if len(names) == MAX_MEMBERS:
-            raise InvalidRequest(f"The request body has more than {MAX_MEMBERS} top-level fields.")
+            where = "The request body" if end is None else "An object in the request body"
+            raise InvalidRequest(f"{where} has more than {MAX_MEMBERS} top-level fields.")
         names.append(name)
         return _Key()
 
-    values = msgspec.json.decode(body, type=dict[_Key, msgspec.Raw], dec_hook=distinct).values()
+    text = body if end is None else body[start:end]
+    values = msgspec.json.decode(text, type=dict[_Key, msgspec.Raw], dec_hook=distinct).values()
     found: list[Member] = []
-    at = _end_of(_OPENING, body, 0)
+    at = _end_of(_OPENING, body, start)
     for name, value in zip(names, values, strict=True):
         key = _KEY.match(body, at)
         assert key is not None  # noqa: S101  # msgspec has seen it
-        end = key.end() + len(memoryview(value))
-        found.append(Member(name, key.start(1), key.end(), end))
-        at = _end_of(_COMMA, body, end)
+        value_end = key.end() + len(memoryview(value))
+        found.append(Member(name, key.start(1), key.end(), value_end))
+        at = _end_of(_COMMA, body, value_end)
     return found
 
 
@@ -92,31 +101,61 @@ def elements(body: bytes | bytearray, start: int, end: int) -> list[tuple[int, i
     return found
 
 
-def without_member(body: bytes | bytearray, name: str) -> bytes | bytearray:
-    """`body`, a JSON object, without its member `name`: one slice is cut, all other bytes stay.
-
-    With the member goes the comma before it, or the one behind it if it is the first, and the white
-    space between that comma and the member. A body that has no such member is returned as it is.
+def only(found: list[Member], name: str) -> Member | None:
+    """The one of the members `found` that has this name, `None` if none has.
 
     Raises:
-        InvalidRequest: the member stands more than once, or as `members` says.
-        msgspec.DecodeError, UnicodeDecodeError, RecursionError: as `members` says.
+        InvalidRequest: it stands more than once.
     """
-    found = members(body)
-    positions = [index for index, member in enumerate(found) if member.name == name]
-    if not positions:
-        return body
-    if len(positions) > 1:
+    named = [member for member in found if member.name == name]
+    if len(named) > 1:
         raise twice(name)
-    (index,) = positions
-    member = found[index]
-    if index > 0:
-        start, end = _end_of(_COMMA, body, found[index - 1].end) - 1, member.end
-    elif len(found) > 1:
-        start, end = member.start, found[1].start
-    else:
-        start, end = _end_of(_OPENING, body, 0), _end_of(_COMMA, body, member.end) - 1
-    return body[:start] + body[end:]
+    return named[0] if named else None
+
+
+def removals(body: bytes | bytearray, found: list[Member], names: Mapping[str, str]) -> list[Splice]:
+    """Cuts members out of `body`, which is an object, in one slice each; none overlaps another.
+
+    With a member goes the comma before it, or the one behind it if none before it stays, and the white
+    space between that comma and the member.
+
+    Args:
+        body: the object.
+        found: its `members`.
+        names: of those to go, and what names the change. One that is not there is not missed.
+
+    Raises:
+        InvalidRequest: one of them stands more than once.
+    """
+    cuts: list[Splice] = []
+    for index, member in enumerate(found):
+        if (what := names.get(member.name)) is None:
+            continue
+        only(found, member.name)
+        start, end = member.start, member.end
+        if len(cuts) < index:
+            start = _end_of(_COMMA, body, found[index - 1].end) - 1
+        elif index + 1 < len(found):
+            end = found[index + 1].start
+        else:
+            start = start if index else _end_of(_OPENING, body, 0)
+            end = _end_of(_COMMA, body, end) - 1
+        cuts.append(Splice(start, end, b"", what))
+    return cuts
+
+
+def addition(body: bytes | bytearray, start: int, added: bytes, what: str, *, alone: bool) -> Splice:
+    """Puts members before all others of an object.
+
+    Args:
+        body: has the object.
+        start: where the object stands, white space before it included.
+        added: the members as JSON, with commas between them.
+        what: names the change.
+        alone: the object has no other member, or those that it has are cut out of it.
+    """
+    at = _end_of(_OPENING, body, start)
+    return Splice(at, at, added if alone else added + b",", what)
 
 
 def twice(name: str) -> InvalidRequest:

@@ -10,6 +10,9 @@ UPSTREAM_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
 VERSION = b"anthropic-version"
 
+BETA = b"anthropic-beta"
+"""Names what a request wants that is not for everybody yet, with commas between."""
+
 DEFAULT_VERSION = b"2023-06-01"
 """Added when a client names no version: LiteLLM's documentation has such requests."""
 
@@ -23,6 +26,9 @@ PARENT_AGENT = b"x-claude-code-parent-agent-id"
 REQUEST_CLASS = b"x-claude-code-request-class"
 AGENT_TYPE = b"x-claude-code-agent-type"
 """Sent by Claude Code with `CLAUDE_CODE_GATEWAY_HINT_HEADERS=1`."""
+
+TRACEPARENT = b"traceparent"
+"""Which trace a request is part of (https://www.w3.org/TR/trace-context/#traceparent-header)."""
 
 HINTS = frozenset({SESSION, AGENT, PARENT_AGENT, REQUEST_CLASS, AGENT_TYPE})
 """What Claude Code says of a request, to Anthropic as well."""

@@ -28,7 +28,67 @@ _FALLBACK = b'"fallback"'
 _CONTAINER, _FILE = b'"container"', b'"file_id"'  # `rfind` takes half as long as `find` with these
 
 
-class MessageStream:
+class WholeEvents:
+    """Cuts the bytes of one stream behind whole events, and makes their line ends LF.
+
+    An event longer than `MAX_EVENT_BYTES` is passed over.
+    """
+
+    __slots__ = ("_after_cr", "_carry", "_passing_over")
+
+    def __init__(self) -> None:
+        self._carry = bytearray()  # the beginning of an event that is not complete
+        self._passing_over = False
+        self._after_cr = False
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end with a whole event."""
+        return not self._carry and not self._passing_over
+
+    def cut(self, data: bytes) -> bytes:
+        """The whole events, each with its blank line, that end in `data`, the next bytes; empty for none."""
+        if not data:
+            return b""
+        if self._after_cr or data.find(b"\r") >= 0:
+            data = self._with_lf(data)
+        if self._carry:
+            start = max(len(self._carry) - 1, 0)  # the blank line may be half in the carry
+            self._carry += data
+            end = self._carry.rfind(b"\n\n", start)
+            if end < 0:
+                self._bound_carry()
+                return b""
+            whole, self._carry = bytes(self._carry[: end + 2]), self._carry[end + 2 :]
+        else:
+            end = data.rfind(b"\n\n")
+            if end < 0:
+                self._carry += data
+                self._bound_carry()
+                return b""
+            whole = data
+            if end + 2 < len(data):
+                whole = data[: end + 2]
+                self._carry += data[end + 2 :]
+        if self._passing_over:
+            self._passing_over = False
+            whole = whole[whole.find(b"\n\n") + 2 :]
+        self._bound_carry()
+        return whole
+
+    def _with_lf(self, data: bytes) -> bytes:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _bound_carry(self) -> None:
+        if len(self._carry) > MAX_EVENT_BYTES:
+            self._passing_over = True
+            del self._carry[:-1]  # its last byte may begin the blank line
+
+
+class MessageStream(WholeEvents):
     """Watches the bytes of one stream.
 
     Attributes:
@@ -45,12 +105,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_after_cr",
-        "_carry",
         "_last",
         "_on_events",
         "_on_start",
-        "_passing_over",
         "_told",
         "begun",
         "declined",
@@ -74,6 +131,7 @@ class MessageStream:
             on_start: hears the usage of `message_start`.
             on_events: hears the whole events of each read in which a container or a file may be told.
         """
+        super().__init__()
         self._on_start = on_start
         self._on_events = on_events
         self.usage: Usage | None = None
@@ -85,16 +143,8 @@ class MessageStream:
         self.begun = False
         self.delta_events = 0
         self.delta_bytes = 0
-        self._carry = bytearray()  # the beginning of an event that is not complete
         self._last = b""  # the whole events of the last read that brought any
-        self._passing_over = False
-        self._after_cr = False
         self._told = False  # some `message_delta` has come
-
-    @property
-    def at_boundary(self) -> bool:
-        """Whether the bytes so far end with a whole event."""
-        return not self._carry and not self._passing_over
 
     @property
     def failed(self) -> bool:
@@ -103,47 +153,16 @@ class MessageStream:
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes."""
-        if not data:
-            return
-        if self._after_cr or data.find(b"\r") >= 0:
-            data = self._with_lf(data)
-        if self._carry:
-            start = max(len(self._carry) - 1, 0)  # the blank line may be half in the carry
-            self._carry += data
-            end = self._carry.rfind(b"\n\n", start)
-            if end < 0:
-                self._bound_carry()
+        whole = data
+        # Most reads bring whole events: then the call is spared, a tenth of the time for an event.
+        if self._carry or self._after_cr or not data.endswith(b"\n\n") or data.find(b"\r") >= 0:
+            whole = self.cut(data)
+            if not whole:
                 return
-            whole, self._carry = bytes(self._carry[: end + 2]), self._carry[end + 2 :]
-        else:
-            end = data.rfind(b"\n\n")
-            if end < 0:
-                self._carry += data
-                self._bound_carry()
-                return
-            whole = data
-            if end + 2 < len(data):
-                whole = data[: end + 2]
-                self._carry += data[end + 2 :]
-        if self._passing_over:
-            self._passing_over = False
-            whole = whole[whole.find(b"\n\n") + 2 :]
         self._last = whole
         self._read_events(whole)
         if self._on_events is not None and (whole.rfind(_CONTAINER) >= 0 or whole.rfind(_FILE) >= 0):
             self._on_events(whole)
-        self._bound_carry()
-
-    def _with_lf(self, data: bytes) -> bytes:
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        self._after_cr = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-    def _bound_carry(self) -> None:
-        if len(self._carry) > MAX_EVENT_BYTES:
-            self._passing_over = True
-            del self._carry[:-1]  # its last byte may begin the blank line
 
     def _read_events(self, whole: bytes) -> None:
         if deltas := whole.count(_DELTA):

@@ -19,6 +19,7 @@ from ferryman.control.access.asked_types import (
     Hold,
     MemberRole,
     Members,
+    ModelAliases,
     ModelBudgets,
     Name,
     Names,
@@ -71,6 +72,7 @@ class AskedKey(AskedRecord, kw_only=True):
     tags: Names | UnsetType | None = UNSET
     allowed_routes: Names | UnsetType | None = UNSET
     share: Share | UnsetType | None = UNSET
+    aliases: ModelAliases | UnsetType | None = UNSET
 
 
 class GenerateKey(AskedKey, kw_only=True):

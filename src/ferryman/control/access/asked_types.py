@@ -51,6 +51,10 @@ Counts: TypeAlias = Annotated[
     ],
     Meta(max_length=MAX_LIST, description='whole numbers by model, such as `{"claude-opus-*": 10}`'),
 ]
+ModelAliases: TypeAlias = Annotated[
+    dict[str, str],
+    Meta(description='names of models by further names, such as `{"fast": "claude-haiku-5-5"}`'),
+]
 Hold: TypeAlias = Annotated[Literal["expected", "ceiling"], Meta(description="`expected` or `ceiling`")]
 Share: TypeAlias = Annotated[Literal["key", "team", "all"], Meta(description="`key`, `team` or `all`")]
 UserRole: TypeAlias = Annotated[

@@ -79,6 +79,7 @@ def keys_part(rows: list[HeldToken], share: str) -> bytes | None:
             tags=key.tags,
             scopes=_scopes_of(key),
             sees=key.share or share,
+            aliases=key.aliases,
         )
         specs.append(spec)
     return _encode(specs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -28,12 +29,16 @@ from ferryman.control.access.shown import (
 from ferryman.control.access.terms import amount, dollars_or_none, record_in
 from ferryman.control.spend_row import dollars_of
 from ferryman.errors import InvalidRequest, NotFound, RelayError
+from ferryman.settings_models import problems_with
 from ferryman.store.access import Change
 from ferryman.store.access_look import KEYS, token_of
 from ferryman.store.access_rows import Key
 
 KEY_BYTES = 18
 """Of chance in a key: 144 bits, in 24 characters."""
+
+MAX_ALIASES = 100
+"""Of a key: they stand beside it in the snapshot, where a part has room for 1 MiB."""
 
 MIN_KEY_CHARACTERS = 16
 
@@ -263,13 +268,25 @@ def _fields_in(change: Change, context: Context, asked: asks.AskedKey, key: Key 
     for name in ("tags", "allowed_routes"):
         if (value := getattr(asked, name)) is not UNSET:
             fields[name] = list(dict.fromkeys(value or []))
-    for route in fields.get("allowed_routes", ()):
+    if asked.aliases is not UNSET:
+        fields["aliases"] = _checked_aliases(asked.aliases or {})
+    _check_routes(fields.get("allowed_routes", ()))
+    checked_links(change, context, fields)
+    return fields
+
+
+def _checked_aliases(aliases: dict[str, str]) -> dict[str, str]:
+    for problem in problems_with(aliases, MAX_ALIASES):
+        raise InvalidRequest(f"`aliases`: {problem}.")
+    return aliases
+
+
+def _check_routes(routes: Iterable[str]) -> None:
+    for route in routes:
         if route not in _EVERY_KEYS and not _ROUTE.fullmatch(route):
             raise refused(
                 "allowed_routes", route, "paths such as `/v1/messages` or `/v1/files*`, or `llm_api_routes`"
             )
-    checked_links(change, context, fields)
-    return fields
 
 
 def _end(name: str, word: str, begin_microseconds: int) -> int:

@@ -27,7 +27,7 @@ NOTHING = frozenset({b"null", b'""', b"[]", b"{}", b"false"})
 
 NOT_SERVED: dict[str, bytes] = dict.fromkeys(
     (
-        *("admins", "agent_id", "aliases", "allowed_cache_controls", "allowed_model_region"),
+        *("admins", "agent_id", "allowed_cache_controls", "allowed_model_region"),
         *("allowed_passthrough_routes", "allowed_vector_store_indexes", "access_group_ids", "auto_rotate"),
         *("budget_fallbacks", "budget_reset_at", "config", "created_at", "default_model"),
         *("default_estimated_output_tokens", "default_estimated_output_tokens_per_model"),

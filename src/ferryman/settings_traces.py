@@ -1,0 +1,21 @@
+"""The settings of traces: whether there are any. All else about them is in the standard variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ferryman.settings_images import ImageSettings
+from ferryman.settings_row import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class TraceSettings(ImageSettings):
+    """A part of `ferryman.settings.Settings`."""
+
+    otel_traces_exporter: Literal["none", "otlp"] = setting(
+        "none",
+        "`otlp` sends a span of each exchange to an OpenTelemetry collector, by OTLP over HTTP; the `OTEL_*` "
+        "variables say where to, and how. It needs the extra `otel`.",
+        env=("OTEL_TRACES_EXPORTER",),
+    )

@@ -1,0 +1,1 @@
+argo-proxy --native-anthropic

@@ -1,0 +1,2 @@
+export USE_NATIVE_ANTHROPIC=true
+argo-proxy

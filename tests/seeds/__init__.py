@@ -1,0 +1,1 @@
+"""The documents that Ferryman was asked to fulfil, sentence by sentence."""
