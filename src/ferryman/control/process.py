@@ -15,6 +15,8 @@ import structlog
 from starlette.routing import BaseRoute
 
 from ferryman.clock import Clock, SystemClock
+from ferryman.console.site import Console
+from ferryman.console.visit import Backing
 from ferryman.control.access.counters import AuthorityRows, Spends
 from ferryman.control.access.desk import Desk
 from ferryman.control.access.openapi import documented
@@ -85,12 +87,12 @@ async def work(child: Child) -> None:
     tasks.spawn(governor.run(stored), "budgets")
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     spends = Spends(authority, store, clock, limits.time_zone)
-    key = settings.master_key
-    desk = Desk(store, publisher, spends, clock, key, asks_for_keys=key is not None)
+    desk = _desk(store, publisher, spends, clock, settings.master_key)
     reports, owners = Spend(store.read, lambda: prices.catalog, store.access), Owners(store.owners.lookup)
     parts = (reports, owners, desk, Usage(store, spends, clock))
     routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
-    guarded, trusting = _servers(documented(routes), desk, settings, clock)
+    console = Console(Backing(settings, store, desk, spends, processes, lambda: prices.catalog, clock))
+    guarded, trusting = _servers([*documented(routes), *console.routes()], desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     await _publish(publisher)
@@ -107,7 +109,7 @@ async def work(child: Child) -> None:
     await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.gather(guarded.stop(), trusting.stop())
-    for part in parts:
+    for part in (*parts, console):
         part.close()
     await publisher.close()
     await feed.close()
@@ -143,6 +145,11 @@ def _governor(authority: Authority, publisher: Publisher, store: Store, clock: C
 
     machines = Machines(store, clock, store.write.machine)
     return Governor(authority, clock, on_scopes=meet, on_sweep=machines.tell)
+
+
+def _desk(store: Store, publisher: Publisher, spends: Spends, clock: Clock, master_key: str | None) -> Desk:
+    """Keys are made only where somebody is asked for one."""
+    return Desk(store, publisher, spends, clock, master_key, asks_for_keys=master_key is not None)
 
 
 def _tune_collector() -> None:
