@@ -10,7 +10,6 @@ from starlette.responses import Response
 from ferryman import __version__
 from ferryman.console.visit import Page, Visit
 from ferryman.errors import Overloaded, Unavailable
-from ferryman.settings_store import Postgres, database
 from ferryman.store.read import Filter
 from ferryman.store.schema import REVISION
 
@@ -28,13 +27,12 @@ async def show(visit: Visit) -> Response:
     machines = []
     if stored["problem"] is None:
         machines = await visit.ask(visit.backing.spends.machines)
-    target = database(settings)
     return visit.render(
         "health.html",
         processes=visit.backing.processes.rows(),
         stored=stored,
         machines=machines,
-        kind="PostgreSQL" if isinstance(target, Postgres) else "SQLite",
+        kind="PostgreSQL" if visit.backing.store.spends.are_shared else "SQLite",
         revision=REVISION,
         version=__version__,
         settings=settings,
