@@ -44,7 +44,8 @@ def browser() -> Iterator[Browser]:
         yield one
 
 
-def _serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
+def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
+    """`ferryman serve` with the console, in front of a simulator."""
     simulator = stack.enter_context(Simulator())
     env = {
         "FERRYMAN_MASTER_KEY": MASTER,
@@ -63,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With keys, people, sessions, errors, and six weeks of a past."""
     directory = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        family = _serve(stack, directory, FERRYMAN_MAX_BUDGET="1500", FERRYMAN_BUDGET_DURATION="30d")
+        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="1500", FERRYMAN_BUDGET_DURATION="30d")
         traffic = Traffic(family.url, MASTER)
         made = traffic.everything()
         target = database(Settings(data_dir=str(directory / "data")))
@@ -81,7 +82,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With nothing in it."""
     directory = tmp_path_factory.mktemp("bare")
     with ExitStack() as stack:
-        family = _serve(stack, directory)
+        family = serve(stack, directory)
         yield Site(family.url, Made({}, []), family, directory)
 
 

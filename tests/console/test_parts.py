@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,13 @@ def shape(agents: list[Agent]) -> list[object]:
 
 
 def test_agents_stand_below_those_that_have_started_them() -> None:
-    entries = [by(1, "main"), by(2, "plan", "main"), by(3, "tests", "plan"), by(4, "look", "main"), by(5, "main")]
+    entries = [
+        by(1, "main"),
+        by(2, "plan", "main"),
+        by(3, "tests", "plan"),
+        by(4, "look", "main"),
+        by(5, "main"),
+    ]
     assert shape(tree_of(reversed(entries))) == [
         ("main", [("plan", [("tests", [])]), ("look", [])]),
     ]
@@ -196,7 +203,7 @@ def test_an_agent_tells_what_it_and_all_below_it_have_cost() -> None:
 
 
 def sums(day: int, model: str, nanousd: int) -> Sums:
-    counts = dict.fromkeys(
+    counts: dict[str, Any] = dict.fromkeys(
         (
             *("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
             *("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "web_search_requests"),

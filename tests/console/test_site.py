@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from ferryman.console.pages import every_page
 from ferryman.console.session import COOKIE, IDLE_SECONDS, MOST_SECONDS
 from ferryman.console.site import HEADERS
 from ferryman.console.throttle import MAX_OF_ADDRESS, WINDOW_SECONDS
@@ -396,6 +398,15 @@ def test_a_page_without_its_database_says_so(lone: Control, visitor: Visitor, tm
     health = visitor.get("/ui/health")
     assert health.status_code == 200
     assert ">away<" in health.text
+
+
+def test_every_page_stands_in_the_documentation() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "console.md").read_text("utf-8")
+    told = {re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"`(/ui[^`]*)`", text)}
+    shown = {re.sub(r"\{[^}]+\}", "{}", page.path) for page in every_page() if page.method == "GET"}
+    deeds = {"/ui/requests.csv", *(path for path in shown if path.endswith("/new"))}
+    below = {f"/ui/{kind}/{{}}" for kind in ("teams", "users", "budgets")}
+    assert shown - deeds - below == told
 
 
 def test_every_page_is_whole(lone: Control, visitor: Visitor) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from ferryman.store.read import Dimension, Reader, Sums
+from ferryman.store.read import MAX_SUMS, Dimension, Reader, Sums
 
 TOP = 7
 """Rows of a list of the dearest."""
@@ -15,6 +17,14 @@ CHARTED = 4
 """Models that have a color of their own; all others share the last one."""
 
 NANO = 10**9
+
+PAST_SECONDS = 60.0
+MAX_ANSWERS = 64
+"""About the past that are remembered: those of ten people who look at different pages. Most have some hundred
+sums, 40 KB."""
+
+MAX_RANKED = 2_000
+"""Keys or end users of the past and of today among which the dearest are looked for."""
 
 NOBODY = ("",)
 """In the place of principals, for a caller who sees none: no entry has it."""
@@ -64,36 +74,92 @@ def latest(days: int, now: float) -> Period:
     return Period(today - timedelta(days=days - 1), today)
 
 
+class Past:
+    """Sums of days that are over, for a while: pages ask for them again and again. Safe to call from threads.
+
+    They can change: journals are read late, and entries are priced anew.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """Know nothing yet; `now` is Unix time."""
+        self._now = now
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, tuple[float, list[Sums]]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Past {len(self._known)} answers>"
+
+    @property
+    def today(self) -> date:
+        """The UTC day that is not over."""
+        return datetime.fromtimestamp(self._now(), UTC).date()
+
+    def forget(self) -> None:
+        """Something has changed them."""
+        with self._lock:
+            self._known.clear()
+
+    def answer(self, question: Hashable, ask: Callable[[], list[Sums]]) -> list[Sums]:
+        """What `ask` returns, or has returned to the same question within `PAST_SECONDS`."""
+        with self._lock:
+            known = self._known.get(question)
+        if known is not None and known[0] > self._now():
+            return known[1]
+        found = ask()
+        with self._lock:
+            self._known[question] = (self._now() + PAST_SECONDS, found)
+            self._known.move_to_end(question)
+            if len(self._known) > MAX_ANSWERS:
+                self._known.popitem(last=False)
+        return found
+
+
 class Figures:
     """Reads sums, of everybody or of some principals."""
 
-    def __init__(self, reader: Reader, principals: Sequence[str] | None = None) -> None:
-        """Read from `reader`; `None` is everybody."""
+    def __init__(self, reader: Reader, past: Past, principals: Sequence[str] | None = None) -> None:
+        """Read from `reader` what `past` does not have; `None` is everybody."""
         self._reader = reader
+        self._past = past
         self._principals = principals
 
     def __repr__(self) -> str:
         return f"<Figures of {'all' if self._principals is None else len(self._principals)}>"
 
-    def sums(self, period: Period, by: tuple[Dimension, ...], **equal: str) -> list[Sums]:
-        """Sums as of `Reader.sums`; of several principals one after the other."""
-        wanted: list[dict[str, str]] = [equal]
-        if self._principals is not None:
-            wanted = [{**equal, "principal": one} for one in self._principals]
+    def sums(self, period: Period, by: tuple[Dimension, ...], limit: int = MAX_SUMS) -> list[Sums]:
+        """Sums as of `Reader.sums`, dearest first if there is a `limit`.
+
+        They are to be added up: there may be several with the same dimensions, one of the past and one of
+        today, of each principal.
+        """
+        wanted = [{"principal": one} for one in self._principals or ()]
+        parts = [period]
+        if period.first < self._past.today <= period.last:
+            parts = [
+                Period(period.first, self._past.today - timedelta(days=1)),
+                Period(self._past.today, period.last),
+            ]
         return [
             found
-            for one in wanted
-            for found in self._reader.sums(period.first, period.last, by=by, equal=one)
+            for equal in ([{}] if self._principals is None else wanted)
+            for part in parts
+            for found in self._asked(part.first, part.last, by, limit, equal)
         ]
+
+    def _asked(
+        self, first: date, last: date, by: tuple[Dimension, ...], limit: int, equal: dict[str, str]
+    ) -> list[Sums]:
+        def ask() -> list[Sums]:
+            dearest = limit < MAX_SUMS
+            return self._reader.sums(first, last, by=by, limit=limit, dearest_first=dearest, equal=equal)
+
+        if last >= self._past.today:
+            return ask()
+        return self._past.answer((first, last, by, limit, *equal.values()), ask)
 
     def dearest(self, period: Period, by: Dimension, limit: int = TOP) -> list[Slice]:
         """What costs most, without what has no name."""
-        if self._principals is None:
-            found = self._reader.sums(
-                period.first, period.last, by=(by,), limit=limit + 1, dearest_first=True
-            )
-        else:
-            found = self.sums(period, (by,))
+        found = self.sums(period, (by,), MAX_RANKED)
         return [one for one in grouped(found, lambda one: getattr(one, by)) if one.name][:limit]
 
 

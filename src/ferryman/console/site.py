@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ferryman.console.assets import Assets
+from ferryman.console.figures import Past
 from ferryman.console.pages import every_page
 from ferryman.console.render import Renderer
 from ferryman.console.session import COOKIE, ENTRY_COOKIE, MOST_SECONDS, RENEW_SECONDS, Session, Signer
@@ -63,6 +64,7 @@ class Console:
         self._backing = backing
         self._asking = Asking("pages", "the database")
         self._throttle = Throttle()
+        self._past = Past(backing.clock.now)
         key = backing.settings.master_key
         self._signer = None if key is None else Signer(key)
 
@@ -147,6 +149,7 @@ class Console:
             self._backing,
             self._asking,
             self._renderer,
+            self._past,
         )
         return session, visit
 

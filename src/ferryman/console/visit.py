@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ferryman.clock import Clock
+from ferryman.console.figures import Figures, Past
 from ferryman.console.render import Renderer
 from ferryman.console.session import Session
 from ferryman.control.access.desk import Desk
@@ -52,7 +53,7 @@ class Visit(NamedTuple):
     Attributes:
         form: of a POST; the last value of each field.
         form_token: for forms on the page.
-        notice: what was done, to be said at the top; `None` for nothing.
+        past: what is known of days that are over.
     """
 
     request: Request
@@ -63,6 +64,7 @@ class Visit(NamedTuple):
     backing: Backing
     asking: Asking
     renderer: Renderer
+    past: Past
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -83,6 +85,10 @@ class Visit(NamedTuple):
     def is_part(self) -> bool:
         """Whether only a part of the page is asked for, which is put in place there."""
         return "hx-request" in self.request.headers
+
+    def figures(self, principals: Sequence[str] | None = None) -> Figures:
+        """What was used by these principals, or by everybody."""
+        return Figures(self.backing.store.read, self.past, principals)
 
     def check(self, method: str, path: str) -> None:
         """See that the caller may ask the API this; PermissionDenied if not."""

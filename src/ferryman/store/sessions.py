@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import hour_of, key_of
@@ -68,8 +68,10 @@ class Sessions:
         """
         found: list[SessionSums] = []
         with translated(), self._engines.read.connect() as connection:
+            newest = connection.execute(_highest_key()).scalar() or 0
             for key, place in self._latest(connection, before, principals):
-                sums = self._sums(connection, key, place, principals)
+                hours = range(max((key >> 32) - HOURS, 0), (newest >> 32) + 1)
+                sums = self._sums(connection, hours, place, principals)
                 if sums is None:
                     continue
                 if len(found) == limit:
@@ -84,7 +86,7 @@ class Sessions:
         column, place = entries.c.session_id_key, entries.c.place
         bound = None if before is None else (hour_of(before) + 1) * _KEYS_OF_HOUR
         for _ in range(MAX_HOURS_WALKED):
-            last = select(func.max(column)).where(column.is_not(None))
+            last = _highest_key()
             if bound is not None:
                 last = last.where(column < bound)
             highest = connection.execute(last).scalar()
@@ -103,13 +105,12 @@ class Sessions:
                 yield row[0], row[1]
 
     def _sums(
-        self, connection: Connection, key: int, place: int, principals: Sequence[str] | None
+        self, connection: Connection, hours: range, place: int, principals: Sequence[str] | None
     ) -> SessionSums | None:
-        """What the session comes to whose entry stands at `place`; `None` if that is not its last one."""
+        """What a session comes to in `hours`, by its entry at `place`; `None` if that is not its last."""
         c = entries.c
         named = connection.execute(select(c.session_id, c.principal).where(c.place == place)).one()
-        hour = key >> 32
-        keys = [key_of(one, named[0]) for one in range(max(hour - HOURS, 0), hour_of(place) + HOURS)]
+        keys = [key_of(hour, named[0]) for hour in hours]
         own = [] if principals is None else [c.principal.in_(list(principals))]
         query = (
             select(
@@ -138,3 +139,9 @@ class Sessions:
             sum(int(row[3]) for row in rows),
             tuple(row[0] for row in rows if row[0]),
         )
+
+
+def _highest_key() -> Select[Any]:
+    """The last key in the index of sessions, which the condition lets the database use."""
+    column = entries.c.session_id_key
+    return select(func.max(column)).where(column.is_not(None))

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ferryman.console.figures import Figures, chart, grouped, latest, total
+from ferryman.console.figures import chart, grouped, latest, total
 from ferryman.console.forms import (
     BUDGET,
     LENT,
@@ -114,8 +114,7 @@ async def show_one(visit: Visit) -> Response:
 
 async def _one(visit: Visit, problem: RelayError | None) -> Response:
     key = await _key(visit)
-    reader, period = visit.backing.store.read, latest(CHART_DAYS, visit.now)
-    figures = Figures(reader, [key["token"]])
+    figures, period = visit.figures([key["token"]]), latest(CHART_DAYS, visit.now)
     sums = await visit.ask(lambda: figures.sums(period, ("day", "model")))
     can_change = visit.caller.role == "admin"
     fields, users = (await _offered(visit)) if can_change else ([], [])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from ferryman.console.figures import Figures, latest
+from ferryman.console.figures import latest
 from ferryman.console.visit import Page, Visit
 from ferryman.errors import InvalidRequest, PermissionDenied
 from ferryman.model import Cost, Entry
@@ -55,7 +55,7 @@ async def show(visit: Visit) -> Response:
 async def _shown(visit: Visit, done: dict[str, Any] | None) -> Response:
     visit.check("GET", "/global/spend/models")
     catalog, period = visit.backing.catalog(), latest(DAYS, visit.now)
-    sums = await visit.ask(lambda: Figures(visit.backing.store.read).dearest(period, "model", 500))
+    sums = await visit.ask(lambda: visit.figures().dearest(period, "model", 500))
     used = {one.name: one for one in sums if one.name}
     at = datetime.fromtimestamp(visit.now, UTC)
     guessed = [(one, catalog.find(name).model.id) for name, one in used.items() if _is_guessed(catalog, name)]
@@ -117,7 +117,9 @@ async def reprice(visit: Visit) -> Response:
     model = visit.form.get("model", "")
     if not model:
         raise InvalidRequest("`model` is missing.")
-    return await _shown(visit, await visit.ask(lambda: _repriced(visit, model)))
+    done = await visit.ask(lambda: _repriced(visit, model))
+    visit.past.forget()
+    return await _shown(visit, done)
 
 
 def _repriced(visit: Visit, model: str) -> dict[str, Any]:
