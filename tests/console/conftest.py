@@ -19,6 +19,8 @@ from ferryman.store.access_look import token_of
 from ferryman.store.read import Filter
 from ferryman.store.store import Store
 from tests.console.browser import DESKTOP, Scheme, Window, chromium
+from tests.console.visitor import Visitor
+from tests.support.control import Control
 from tests.support.processes import Family, until
 from tests.support.traffic import Made, Traffic, history
 
@@ -100,3 +102,10 @@ def look(browser: Browser) -> Iterator[Look]:
             return window
 
         yield opened
+
+
+@pytest.fixture
+def visitor(lone: Control) -> Iterator[Visitor]:
+    one = Visitor(lone)
+    yield one
+    one.http.close()
