@@ -135,6 +135,12 @@ def test_a_newcomer_makes_a_key_uses_it_and_finds_the_session_and_its_cost(
         page.get_by_role("link", name="Keys").click()
         page.get_by_role("link", name="my-laptop").click()
         assert "of $5.00" in window.text()
+        page.get_by_role("link", name="Overview").click()
+        requests = page.locator(".figure", has_text="Requests").locator("dd").first
+        assert requests.inner_text() == "1"
+        ask_as_claude_code(url, key, "my-session-1")
+        page.wait_for_function(LAST_BAR, arg=0.04)  # by itself, too
+        assert requests.inner_text() == "2"
         assert window.complaints == []
 
 
@@ -231,6 +237,12 @@ SHOTS: dict[str, tuple[str, tuple[int, int], Scheme]] = {
     "models": ("models", PICTURE, "light"),
 }
 """Pictures in the documentation; with FERRYMAN_SHOTS set they are taken anew."""
+
+LAST_BAR = """least => {
+  const told = JSON.parse(document.querySelector("[data-chart]").dataset.chart);
+  return told.series[0].values.at(-1) > least;
+}"""
+"""Whether the last day of the chart has cost more than so many dollars."""
 
 MAX_SHOT_BYTES = 150_000
 

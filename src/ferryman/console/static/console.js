@@ -124,9 +124,13 @@
     charts.set(host, chart);
   }
 
-  function drawCharts() {
+  function drawCharts(only) {
     for (const [host, chart] of charts) if (!host.isConnected) { chart.destroy(); charts.delete(host); }
-    document.querySelectorAll("[data-chart]").forEach(draw);
+    for (const host of document.querySelectorAll("[data-chart]")) {
+      if (only === "changed" && charts.has(host) && host.drawn === host.dataset.chart) continue;
+      host.drawn = host.dataset.chart;
+      draw(host);
+    }
   }
 
   function putOrigin() {  // where the browser has reached us is where clients can
@@ -172,8 +176,8 @@
   document.addEventListener("htmx:before:response", (event) => {  // what stands there is better than an error
     if (event.detail.ctx.response.status >= 400) event.preventDefault();
   });
-  document.addEventListener("htmx:after:swap", () => { drawCharts(); putOrigin(); markNew(); });
-  dark.addEventListener("change", drawCharts);
+  document.addEventListener("htmx:after:swap", () => { drawCharts("changed"); putOrigin(); markNew(); });
+  dark.addEventListener("change", () => drawCharts());
   let waiting;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(drawCharts, 120); });
   addEventListener("DOMContentLoaded", () => { drawCharts(); putOrigin(); markNew(); });
