@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-WINDOWS = (("", "ever"), ("1d", "a day"), ("7d", "7 days"), ("30d", "30 days"), ("1mo", "a calendar month"))
-"""Of budgets, for lists to choose from; others can be set over the API and stay as they are."""
-
-Kind = Literal["text", "dollars", "count", "list", "window", "choice", "number text"]
+Kind = Literal["text", "dollars", "count", "list", "window", "choice"]
 
 
 class Field(NamedTuple):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from ferryman.model import Entry
+from ferryman.store.rows import has_failed
 
 COMPACTION = "compaction"
 """Claude Code's word for a request that shortens what was said before."""
@@ -59,7 +60,7 @@ class Agent:
     @property
     def errors(self) -> int:
         """Requests that have failed."""
-        return sum(has_failed(entry) for entry in self.entries)
+        return sum(has_failed(entry.ended.value, entry.status) for entry in self.entries)
 
     @property
     def compactions(self) -> int:
@@ -80,11 +81,6 @@ class Agent:
         """All that was sent, from the cache or not."""
         names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
         return sum(self.tokens(name) for name in names)
-
-
-def has_failed(entry: Entry) -> bool:
-    """Whether an entry counts as an error, as in the sums."""
-    return entry.ended.value != "done" or entry.status is None or entry.status >= 400
 
 
 def tree_of(entries: Iterable[Entry]) -> list[Agent]:

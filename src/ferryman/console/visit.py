@@ -81,11 +81,6 @@ class Visit(NamedTuple):
         """Unix time."""
         return self.backing.clock.now()
 
-    @property
-    def is_part(self) -> bool:
-        """Whether only a part of the page is asked for, which is put in place there."""
-        return "hx-request" in self.request.headers
-
     def figures(self, principals: Sequence[str] | None = None) -> Figures:
         """What was used by these principals, or by everybody."""
         return Figures(self.backing.store.read, self.past, principals)
