@@ -16,6 +16,8 @@ import httpx
 import msgspec
 
 from ferryman.clock import Clock
+from ferryman.console.site import Console
+from ferryman.console.visit import Backing
 from ferryman.control.access.counters import LedgerSpends, Rows
 from ferryman.control.access.desk import Desk
 from ferryman.control.access.openapi import documented
@@ -27,6 +29,7 @@ from ferryman.control.server import Server
 from ferryman.control.spend import Spend
 from ferryman.control.usage_page import Usage
 from ferryman.limits.spec import KEYS, SCOPES, KeySpec, Scope, part_of_scope
+from ferryman.pricing.catalog import load_catalog
 from ferryman.process.messages import WorkerState
 from ferryman.relay.authenticate import users
 from ferryman.relay.feed import Feed
@@ -158,9 +161,13 @@ class Control:
         self.desk = Desk(self.store, self.publisher, spends, self.clock, MASTER)
         self.usage = Usage(self.store, spends, self.clock)
         self.spend = Spend(self.store.read, access=self.store.access)
-        parts = (Processes(self.feeds), self.spend, self.desk, self.usage)
+        processes = Processes(self.feeds)
+        parts = (processes, self.spend, self.desk, self.usage)
         routes = [route for part in parts for route in part.routes()]
-        self.app = create_app(documented(routes), self.clock)
+        self.console = Console(
+            Backing(self.settings, self.store, self.desk, spends, processes, load_catalog, self.clock)
+        )
+        self.app = create_app([*documented(routes), *self.console.routes()], self.clock)
         self.server = Server(Gate(self.app, MASTER, self.clock, self.desk.caller_of))
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.bind(("127.0.0.1", 0))
@@ -173,6 +180,7 @@ class Control:
         self.desk.close()
         await self.publisher.close()
         self.usage.close()
+        self.console.close()
         self.spend.close()
         await self.feed.close()
         await self.feeds.close()

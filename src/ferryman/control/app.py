@@ -14,7 +14,15 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ferryman.clock import Clock
-from ferryman.control.callers import ANYBODY, MASTER, REFRESH_PATH, Caller, check_role, shown_path
+from ferryman.control.callers import (
+    ANYBODY,
+    MASTER,
+    REFRESH_PATH,
+    Caller,
+    check_role,
+    is_console,
+    shown_path,
+)
 from ferryman.errors import (
     InternalError,
     InvalidRequest,
@@ -59,6 +67,7 @@ CallerOf = Callable[[bytes], Awaitable[Caller | None]]
 class Gate:
     """Lets requests from beyond this machine's operator in with the master key, or as far as a key's role.
 
+    The console's paths pass: it has a sign-in of its own.
     `client` of those that a worker has passed on is the client that called the worker, with port 0. The
     application finds the `Caller` in the scope's `state`, as `caller`.
     """
@@ -75,7 +84,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer 401 or 403."""
         scope = introduced(scope)
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not is_console(scope["path"]):
             connection = HTTPConnection(scope)
             try:
                 caller = await self._caller(connection)

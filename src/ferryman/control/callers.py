@@ -26,9 +26,17 @@ ASKS_BY_POST = frozenset(
 USAGE_PATH = "/api/oauth/usage"
 REFRESH_PATH = "/refresh"
 
+CONSOLE_PATH = "/ui"
+"""The console's first page; all others are below it."""
+
 _FOR_ALL = frozenset({"/key/info", "/key/list", "/key/aliases", "/user/info", "/openapi.json", USAGE_PATH})
 _KEY = re.compile(r"sk-[^/]+")
 _REGENERATE = re.compile(r"/key/(?:[^/]+/)?regenerate")
+
+
+def is_console(path: str) -> bool:
+    """Whether `path` is one of the console's."""
+    return path == CONSOLE_PATH or path.startswith(f"{CONSOLE_PATH}/")
 
 
 def shown_path(path: str) -> str:

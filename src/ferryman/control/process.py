@@ -16,6 +16,8 @@ import structlog
 from starlette.routing import BaseRoute
 
 from ferryman.clock import Clock, SystemClock
+from ferryman.console.site import Console
+from ferryman.console.visit import Backing
 from ferryman.control.access.counters import AuthorityRows, Spends
 from ferryman.control.access.desk import Desk
 from ferryman.control.access.openapi import documented
@@ -100,8 +102,11 @@ async def work(child: Child) -> None:
     desk = _desk(store, publisher, spends, settings, clock)
     reports = Spend(store.read, lambda: prices.catalog, store.access)
     parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock), metrics, lists)
-    routes = documented([*processes.routes(), *(route for part in parts for route in part.routes())])
-    servers = _servers(routes, metrics.routes(), desk, settings, clock)
+    console = Console(Backing(settings, store, desk, spends, processes, lambda: prices.catalog, clock))
+    documented_routes = documented(
+        [*processes.routes(), *(route for part in parts for route in part.routes())]
+    )
+    servers = _servers([*documented_routes, *console.routes()], metrics.routes(), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     watch = await _published(publisher, feed, prices, lists)
@@ -116,7 +121,7 @@ async def work(child: Child) -> None:
     await tasks.finish(STORE_SECONDS)
     await asyncio.to_thread(sinks.close)
     await asyncio.gather(*(server.stop() for server in servers))
-    for part in parts:
+    for part in (*parts, console):
         part.close()
     await publisher.close()
     await feed.close()

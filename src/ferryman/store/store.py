@@ -18,6 +18,7 @@ from ferryman.store.migrate import migrate, revision
 from ferryman.store.outbox import Outbox
 from ferryman.store.owners import Owners
 from ferryman.store.read import Filter, Reader
+from ferryman.store.sessions import Sessions
 from ferryman.store.spends import Spends
 from ferryman.store.write import Writer
 
@@ -26,10 +27,10 @@ class Store:
     """One database. Everything may wait for it, and may be called from any thread.
 
     What is read is in `read`, what is written in `write`, batches that are not settled in `batches`, who made
-    what in `owners`, keys and whom they belong to in `access`, what was spent of budgets in `spends`,
-    what is to be sent to sinks in `outbox`. Methods
-    raise StoreUnavailable when the database is away: nothing was done then, and the same call may be made
-    again. Any other StoreError is a fault that asking again will not mend.
+    what in `owners`, keys and whom they belong to in `access`, what was spent of budgets in `spends`, what is
+    to be sent to sinks in `outbox`, what sessions there were in `sessions`. Methods raise StoreUnavailable
+    when the database is away: nothing was done then, and the same call may be made again. Any other
+    StoreError is a fault that asking again will not mend.
     """
 
     def __init__(self, target: SqliteFile | Postgres) -> None:
@@ -46,6 +47,7 @@ class Store:
         self.access = Access(self._engines)
         self.spends = Spends(self._engines)
         self.outbox = Outbox(self._engines, self.read)
+        self.sessions = Sessions(self._engines)
 
     def __repr__(self) -> str:
         return f"Store({self._engines.write.url.render_as_string(hide_password=True)})"

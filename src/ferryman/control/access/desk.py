@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from ferryman.control.access.operation import Context, Operation, Spends
 from ferryman.control.access.publish import Publisher
 from ferryman.control.access.reading import from_body, from_query, members_of
 from ferryman.control.asking import Asking
-from ferryman.control.callers import OPERATOR, ROLES, Caller
+from ferryman.control.callers import OPERATOR, ROLES, Caller, check_role
 from ferryman.store.access import Actor, Change
 from ferryman.store.access_look import TEAMS, USERS, token_of
 from ferryman.store.store import Store
@@ -62,6 +63,11 @@ class Desk:
         self._asks_for_keys = asks_for_keys
         self.asking = Asking("requests about keys", "the database")
 
+    def is_master(self, text: str) -> bool:
+        """Whether `text` is the master key; compared in constant time."""
+        key = self._master_key
+        return key is not None and hmac.compare_digest(text.encode(), key)
+
     def __repr__(self) -> str:
         return f"<Desk {self.asking!r}>"
 
@@ -79,10 +85,40 @@ class Desk:
         Raises:
             Unavailable: the database is away.
         """
-        return await self.asking.in_thread(lambda: self._found(credential))
+        return await self.caller_with(token_of(credential.decode("latin-1")))
 
-    def _found(self, credential: bytes) -> Caller | None:
-        now, token = self._now_microseconds(), token_of(credential.decode("latin-1"))
+    async def caller_with(self, token: str) -> Caller | None:
+        """The same, by the SHA-256 of the key."""
+        return await self.asking.in_thread(lambda: self._found(token))
+
+    async def perform(
+        self, caller: Caller, client: str | None, named: str, members: Mapping[str, Any]
+    ) -> Any:  # noqa: ANN401  # JSON
+        """What an operation answers, carried out for `caller` as if it had sent the request.
+
+        Args:
+            caller: who asks.
+            client: address of who asks, for the audit log.
+            named: method and path, such as `POST /key/generate`.
+            members: what is asked, as JSON has it.
+
+        Raises:
+            PermissionDenied: its role does not open it.
+            RelayError: whatever the operation refuses.
+            KeyError: there is no such operation.
+        """
+        operation = self._operations[named]
+        check_role(caller, operation.method, operation.path)
+        raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in members.items()}
+        asked = from_body(operation.asks, raw)
+        return msgspec.json.decode(await self._carried_out(operation, asked, caller, client))
+
+    @cached_property
+    def _operations(self) -> dict[str, Operation]:
+        return {f"{one.method} {one.path}": one for one in operations()}
+
+    def _found(self, token: str) -> Caller | None:
+        now = self._now_microseconds()
         with self._store.access.look() as look:
             key = look.key_with(token, now)
             if key is None:
@@ -113,14 +149,24 @@ class Desk:
             asked = from_body(operation.asks, await members_of(request) | named)
         caller = getattr(request.state, "caller", OPERATOR)
         client = None if request.client is None else request.client.host
+        told = await self._carried_out(operation, asked, caller, client)
+        return Response(told, media_type="application/json", headers=_HEADERS)
+
+    async def _carried_out(
+        self,
+        operation: Operation,
+        asked: Any,  # noqa: ANN401  # what the operation asks
+        caller: Caller,
+        client: str | None,
+    ) -> bytes:
         full, asks = self._publisher.is_full, self._asks_for_keys
-        context = Context(caller, self._now_microseconds(), self._is_master, self._spends, full, asks)
+        context = Context(caller, self._now_microseconds(), self.is_master, self._spends, full, asks)
         told, change = await self.asking.in_thread(
             lambda: self._done(operation, context, asked, Actor(caller.name, client))
         )
         if change is not None:
             await self._publisher.live(change)
-        return Response(told, media_type="application/json", headers=_HEADERS)
+        return told
 
     def _done(
         self,
@@ -138,10 +184,6 @@ class Desk:
             with self._store.access.look() as look:
                 told = operation.work(look, context, asked)
         return msgspec.json.encode(told(self._spends)), change
-
-    def _is_master(self, text: str) -> bool:
-        key = self._master_key
-        return key is not None and hmac.compare_digest(text.encode(), key)
 
     def _now_microseconds(self) -> int:
         return int(self._clock.now() * 1_000_000)

@@ -1,0 +1,154 @@
+"""The first page: what is spent, by whom, for what, and how fast."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from starlette.responses import Response
+
+from ferryman.console.figures import Figures, Period, Slice, chart, grouped, latest, percentile, total
+from ferryman.console.own import names_of, principals_of, shown_name
+from ferryman.console.visit import Page, Visit
+from ferryman.control.key_names import Named
+from ferryman.limits.spec import GATEWAY
+from ferryman.model import Entry
+from ferryman.settings_limits import gateway_limits
+from ferryman.store.read import Filter, Sums
+
+SPANS = {"1": "Today", "7": "7 days", "30": "30 days", "90": "90 days"}
+DEFAULT_SPAN = "30"
+
+LATEST = 300
+"""Entries of which the times are told: the sums by day have none."""
+
+BUDGETS = 5
+"""That are nearest to their ends."""
+
+SMALLEST_SHARE = 0.5
+"""Of a budget, from which on it is shown here."""
+
+
+class Capped(NamedTuple):
+    """A budget of somebody."""
+
+    kind: str
+    name: str
+    path: str | None
+    spent_nanousd: int
+    cap_nanousd: int
+    resets_at: str | float | None
+
+    @property
+    def share(self) -> float:
+        """How much of it is used; 1 is all."""
+        return self.spent_nanousd / self.cap_nanousd if self.cap_nanousd else 1.0
+
+
+def pages() -> list[Page]:
+    """The one there is."""
+    return [Page("/ui", show)]
+
+
+async def show(visit: Visit) -> Response:
+    """The page; it asks for itself every few seconds."""
+    days = visit.query.get("days", DEFAULT_SPAN)
+    days = days if days in SPANS else DEFAULT_SPAN
+    principals = await principals_of(visit)
+    figures, period = visit.figures(principals), latest(int(days), visit.now)
+    before = Period(period.first - timedelta(days=int(days)), period.first - timedelta(days=1))
+    # Two at a time, on the two threads there are.
+    (by_day, users, entries), (keys, before_sums, names) = await asyncio.gather(
+        visit.ask(
+            lambda: (
+                figures.sums(period, ("day", "model")),
+                figures.dearest(period, "end_user"),
+                _latest(visit, principals),
+            )
+        ),
+        visit.ask(lambda: _of_keys(visit, figures, period, before)),
+    )
+    return visit.render(
+        "overview.html",
+        days=days,
+        spans=SPANS.items(),
+        budgets=await _budgets(visit),
+        period=period,
+        whole=total(by_day),
+        before=total(before_sums),
+        models=grouped(by_day, lambda one: one.model)[:8],
+        keys=[(one, shown_name(one.name, names), one.name in names) for one in keys],
+        users=users,
+        chart=chart(by_day, period),
+        times=_times(entries),
+        is_unused=not entries,
+    )
+
+
+def _of_keys(
+    visit: Visit, figures: Figures, period: Period, before: Period
+) -> tuple[list[Slice], list[Sums], dict[str, Named]]:
+    """The dearest keys with their names, and the sums of the time before."""
+    keys = figures.dearest(period, "principal")
+    return keys, figures.sums(before, ()), names_of(visit, [one.name for one in keys])
+
+
+def _latest(visit: Visit, principals: Sequence[str] | None) -> list[Entry]:
+    reader = visit.backing.store.read
+    if principals is None:
+        return reader.page(Filter(), limit=LATEST).entries
+    return [
+        entry
+        for one in principals
+        for entry in reader.page(Filter(principal=one), limit=LATEST // max(len(principals), 1) + 1).entries
+    ]
+
+
+def _times(entries: list[Entry]) -> dict[str, Any]:
+    """Median and 95th percentile of the answers among `entries`, in seconds."""
+    good = [entry for entry in entries if entry.ended.value == "done" and (entry.status or 500) < 400]
+    kinds = {
+        "first": [one for entry in good if (one := entry.time_to_first_byte_seconds) is not None],
+        "whole": [entry.duration_seconds for entry in good],
+        "overhead": [one for entry in good if (one := entry.overhead_seconds) is not None],
+    }
+    return {"number": len(good)} | {
+        name: (percentile(values, 0.5), percentile(values, 0.95)) for name, values in kinds.items()
+    }
+
+
+async def _budgets(visit: Visit) -> dict[str, Any]:
+    """The gateway's own budget, and those of others that are nearest to their end."""
+    found: list[Capped] = []
+    keys = (await visit.perform("GET /key/list", return_full_object=True, size=100))["keys"]
+    rows = [("key", one["key_alias"] or one["key_name"], f"/ui/keys/{one['token']}", one) for one in keys]
+    whole = None
+    if visit.caller.sees_all:
+        teams = (await visit.perform("GET /team/list"))[:100]
+        users = (await visit.perform("GET /user/list", page_size=100))["users"]
+        rows += [
+            ("team", one["team_alias"] or one["team_id"], f"/ui/teams/{one['team_id']}", one) for one in teams
+        ]
+        rows += [("user", one["user_id"], f"/ui/users/{one['user_id']}", one) for one in users]
+        whole = await visit.ask(lambda: _of_gateway(visit))
+    for kind, name, path, row in rows:
+        lent = row.get("litellm_budget_table") or {}
+        cap = row["max_budget"] if row["max_budget"] is not None else lent.get("max_budget")
+        if cap is not None:
+            spent, ends_at = row["spend_nanousd"], row["budget_reset_at"]
+            found.append(Capped(kind, name, path, spent, round(cap * 10**9), ends_at))
+    found.sort(key=lambda one: -one.share)
+    return {"gateway": whole, "tight": [one for one in found if one.share >= SMALLEST_SHARE][:BUDGETS]}
+
+
+def _of_gateway(visit: Visit) -> Capped | None:
+    limits, spends = gateway_limits(visit.backing.settings), visit.backing.spends
+    if limits.max_budget_nanousd is None:
+        return None
+    window = limits.budget_duration
+    spent = spends.spent(GATEWAY, window)
+    return Capped(
+        "gateway", "Everybody", None, spent, limits.max_budget_nanousd, spends.resets_at(window, "")
+    )

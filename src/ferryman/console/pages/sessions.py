@@ -1,0 +1,114 @@
+"""Claude Code's sessions: the latest, and one as a tree of agents with all its requests."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+
+from ferryman.console.own import names_of, principals_of, shown_name
+from ferryman.console.tree import together, tree_of
+from ferryman.console.visit import Page, Visit
+from ferryman.errors import InvalidRequest, NotFound
+from ferryman.model import Entry
+from ferryman.store.place import LAST_PLACE
+from ferryman.store.read import MAX_PAGE, Filter
+
+PATH = "/ui/sessions"
+PAGE_SIZE = 25
+
+MAX_REQUESTS = 2_000
+"""Of one session on its page, the latest."""
+
+MAX_ROWS = 300
+"""Of them in the list below the tree; the rest is in the list of requests."""
+
+
+def pages() -> list[Page]:
+    """The list, and one."""
+    return [Page(PATH, show_list), Page(f"{PATH}/{{session_id}}", show_one)]
+
+
+async def show_list(visit: Visit) -> Response:
+    """The latest sessions, by their last request."""
+    principals = await principals_of(visit)
+    before = _place(visit.query.get("before"))
+    sessions = visit.backing.store.sessions
+    found, after = await visit.ask(
+        lambda: sessions.page(limit=PAGE_SIZE, before=before, principals=principals)
+    )
+    names = await visit.ask(lambda: names_of(visit, [one.principal for one in found]))
+    return visit.render(
+        "sessions.html",
+        sessions=[(one, shown_name(one.principal, names)) for one in found],
+        dearest=max((one.cost_nanousd for one in found), default=0),
+        after=after,
+        is_first=before is None,
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    """One session."""
+    session_id = visit.request.path_params["session_id"]
+    principals = await principals_of(visit)
+    entries, is_all = await visit.ask(partial(_entries, visit, session_id, principals))
+    if not entries:
+        raise NotFound("There is no request of this session in the ledger.")
+    names = await visit.ask(lambda: names_of(visit, [entry.principal for entry in entries]))
+    return visit.render("session.html", session_id=session_id, **_told(entries, names, is_all=is_all))
+
+
+def _told(entries: list[Entry], names: Any, *, is_all: bool) -> dict[str, Any]:  # noqa: ANN401  # of keys
+    tops = tree_of(entries)
+    latest = sorted(entries, key=lambda entry: entry.started_at, reverse=True)
+    return {
+        "tops": tops,
+        "whole": together(entries),
+        "entries": latest[:MAX_ROWS],
+        "names": {entry.principal: shown_name(entry.principal, names) for entry in entries},
+        "number": len(entries),
+        "is_all": is_all,
+        "max_requests": MAX_REQUESTS,
+        "chart": _growth(latest[::-1]),
+    }
+
+
+def _growth(entries: list[Entry]) -> list[tuple[int, int, int, bool]]:
+    """Of each request its input: read from the cache, written to it, uncached; whether it is a compaction."""
+    found = []
+    for entry in entries[-120:]:
+        usage = entry.usage
+        counts = (0, 0, 0)
+        if usage is not None:
+            counts = (
+                usage.cache_read_input_tokens or 0,
+                usage.cache_creation_input_tokens or 0,
+                usage.input_tokens or 0,
+            )
+        found.append((*counts, entry.request_class == "compaction"))
+    return found
+
+
+def _entries(visit: Visit, session_id: str, principals: list[str] | None) -> tuple[list[Entry], bool]:
+    """The latest of a session's entries that the caller sees, and whether those are all."""
+    found: list[Entry] = []
+    for principal in [None] if principals is None else principals:
+        wanted, after = Filter(session_id=session_id, principal=principal), None
+        while len(found) < MAX_REQUESTS:
+            page = visit.backing.store.read.page(wanted, limit=MAX_PAGE, after=after)
+            found += page.entries
+            after = page.after
+            if after is None:
+                break
+        else:
+            return found[:MAX_REQUESTS], False
+    return found, True
+
+
+def _place(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or not text.isascii() or len(text) > 19 or int(text) > LAST_PLACE:
+        raise InvalidRequest("`before` is no place of a list of sessions; begin with the newest.")
+    return int(text)

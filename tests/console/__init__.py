@@ -1,0 +1,1 @@
+"""The console, from its parts to what a browser sees of it."""

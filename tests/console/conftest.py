@@ -1,0 +1,111 @@
+"""A whole Ferryman with traffic in it, another without, and a browser, for all tests of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from ferryman.settings import Settings
+from ferryman.settings_store import database
+from ferryman.simulator.server import Server as Simulator
+from ferryman.store.access_look import token_of
+from ferryman.store.read import Filter
+from ferryman.store.store import Store
+from tests.console.browser import DESKTOP, Scheme, Window, chromium
+from tests.console.visitor import Visitor
+from tests.support.control import Control
+from tests.support.processes import Family, until
+from tests.support.traffic import Made, Traffic, history
+
+MASTER = "sk-master-of-the-console"
+
+
+class Site(NamedTuple):
+    """A Ferryman that runs."""
+
+    url: str
+    made: Made
+    family: Family
+    directory: Path
+
+
+Look = Callable[..., Window]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all."""
+    with chromium() as one:
+        yield one
+
+
+def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
+    """`ferryman serve` with the console, in front of a simulator."""
+    simulator = stack.enter_context(Simulator())
+    env = {
+        "FERRYMAN_MASTER_KEY": MASTER,
+        "ANTHROPIC_API_KEY": "k",
+        "FERRYMAN_DATA_DIR": str(directory / "data"),
+        **environ,
+    }
+    family = stack.enter_context(Family(directory, "--upstream-url", simulator.url, env=env))
+    ready = f"{family.url}/ui/sign-in"
+    until(lambda: httpx.get(ready, trust_env=False).status_code == 200, "the console is there")
+    return family
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """With keys, people, sessions, errors, and six weeks of a past."""
+    directory = tmp_path_factory.mktemp("site")
+    with ExitStack() as stack:
+        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="1500", FERRYMAN_BUDGET_DURATION="30d")
+        traffic = Traffic(family.url, MASTER)
+        made = traffic.everything()
+        target = database(Settings(data_dir=str(directory / "data")))
+        store = Store(target)
+        until(lambda: store.read.count(Filter()).number >= 110, "all of it is stored")
+        ids = [token_of(text) for alias, text in made.keys.items() if alias != "old-notebook"]
+        history(store, ids, days=45, now=datetime.now(UTC))
+        store.close()
+        traffic.close()
+        yield Site(family.url, made, family, directory)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """With nothing in it."""
+    directory = tmp_path_factory.mktemp("bare")
+    with ExitStack() as stack:
+        family = serve(stack, directory)
+        yield Site(family.url, Made({}, []), family, directory)
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Look]:
+    """Opens windows, signed in with the master key unless another key is told."""
+    with ExitStack() as stack:
+
+        def opened(
+            site: Site, key: str = MASTER, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
+        ) -> Window:
+            window = Window(browser, site.url, size, scheme)
+            stack.callback(window.close)
+            window.sign_in(key)
+            return window
+
+        yield opened
+
+
+@pytest.fixture
+def visitor(lone: Control) -> Iterator[Visitor]:
+    one = Visitor(lone)
+    yield one
+    one.http.close()

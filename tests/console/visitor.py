@@ -1,0 +1,38 @@
+"""A browser without JavaScript, for what the console answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+
+from tests.support.control import MASTER, Control
+from tests.support.gateway import HeldClock
+
+
+class Visitor:
+    """A browser without JavaScript: keeps cookies, fills in forms."""
+
+    def __init__(self, control: Control) -> None:
+        assert control._client is not None
+        self.http = httpx.Client(base_url=control._client.base_url, timeout=20, trust_env=False)
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.http.get(path, **more)
+
+    def post(
+        self, path: str, fields: dict[str, str] | None = None, *, page: str, **more: Any
+    ) -> httpx.Response:
+        """Send the form of a page."""
+        token = re.search(r'name="form_token" value="(\w+)"', self.get(page).text)
+        assert token is not None
+        return self.http.post(path, data={"form_token": token[1], **(fields or {})}, **more)
+
+    def sign_in(self, key: str = MASTER, **fields: str) -> httpx.Response:
+        return self.post("/ui/sign-in", {"key": key, **fields}, page="/ui/sign-in")
+
+
+def held(control: Control) -> HeldClock:
+    assert isinstance(control.clock, HeldClock)
+    return control.clock
