@@ -142,8 +142,7 @@ def test_what_env_prints_is_read_by_the_shell(
     family: Family, place: tuple[str, ...], ferryman: Command, tmp_path: Path, shell: str
 ) -> None:
     program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell} here")
+    assert program is not None, f"install {shell}: scripts/test does"
     key = 'it\'s $HOME \\ "x" `y`'
     code, out, err = ferryman("env", "--shell", shell, *place, "--key", key)
     assert (code, err) == (0, "")

@@ -29,7 +29,7 @@ REFUSED = "Claude declined to answer."
 _SPACE = b" \t\r\n"
 
 
-class _Part(msgspec.Struct, gc=False):
+class AnswerPart(msgspec.Struct, gc=False):
     """A content block; of those that a chat has no place for, only the type is of interest."""
 
     type: str | None = None
@@ -43,7 +43,7 @@ class _Part(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     id: str
     model: str
-    content: list[_Part]
+    content: list[AnswerPart]
     stop_reason: str | None = None
     stop_details: object = None
 
@@ -122,6 +122,6 @@ def arguments_of(given: msgspec.Raw) -> str:
     return bytes(given).strip(_SPACE).decode(errors="replace")
 
 
-def _call(part: _Part) -> Block:
+def _call(part: AnswerPart) -> Block:
     function = {"name": part.name or "", "arguments": arguments_of(part.input)}
     return {"id": part.id or "", "type": "function", "function": function}

@@ -12,7 +12,13 @@ from typing import ClassVar
 import msgspec
 
 from ferryman.model import Usage
-from ferryman.translate.chat_answer import arguments_of, chat_usage, finish_reason, refusal_of
+from ferryman.translate.chat_answer import (
+    AnswerPart,
+    arguments_of,
+    chat_usage,
+    finish_reason,
+    refusal_of,
+)
 from ferryman.translate.chat_error import error_of_event
 from ferryman.translate.terms import Block, encode
 from ferryman.wire.sse import WholeEvents, data_of
@@ -29,15 +35,6 @@ class _Message(msgspec.Struct, gc=False):
     model: str | None = None
 
 
-class _Block(msgspec.Struct, gc=False):
-    type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: msgspec.Raw = msgspec.Raw(b"{}")
-
-
 class _Delta(msgspec.Struct, gc=False):
     type: str | None = None
     text: str | None = None
@@ -50,7 +47,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
     message: _Message | None = None
-    content_block: _Block | None = None
+    content_block: AnswerPart | None = None
     delta: _Delta | None = None
 
 
@@ -120,7 +117,7 @@ class ChatStream:
             self._usage = self._usage.updated(report.usage)
 
     def _of_start(self, event: _Event, _: bytes) -> bytes:
-        block = event.content_block or _Block()
+        block = event.content_block or AnswerPart()
         if block.type == "text" and block.text:
             return self._chunk({"content": block.text})
         if block.type == "thinking" and block.thinking:
