@@ -18,6 +18,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from proofs import wheel
+
 from bench import chart, report, targets
 from bench.cases import Case, make_cases
 from bench.measure import Bench, Measurement
@@ -41,10 +43,11 @@ def main() -> int:
     try:
         _check_tools()
         _compile()
+        python = _compiled()
         with tempfile.TemporaryDirectory(prefix="ferryman-bench-") as directory:
             cases = make_cases(Path(directory), quick=arguments.quick)
             chosen = [case for case in cases if not arguments.only or case.name in arguments.only]
-            results = _run(cases, chosen, rounds, Path(directory))
+            results = _run(cases, chosen, rounds, Path(directory), python)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -86,7 +89,6 @@ def _check_tools() -> None:
         missing.append("nginx-light")
     if missing:
         raise BenchError(f"install the Debian packages: {' '.join(missing)}")
-    targets.ferryman_path()
     if not {PROXY_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise BenchError(f"cores {PROXY_CORE} and {LOAD_CORE} are needed, for the proxy and for the load")
 
@@ -106,7 +108,25 @@ def _compile() -> None:
             raise BenchError(f"{sources[0].name} does not compile ({hint}): {result.stderr}")
 
 
-def _run(cases: list[Case], chosen: list[Case], rounds: int, directory: Path) -> dict[str, report.Rounds]:
+def _compiled() -> str:
+    """The Python of an environment with the compiled wheel, built anew when a source is newer than it is."""
+    place = BUILD / "compiled"
+    stamp = place / "python"
+    sources = [wheel.ROOT / "pyproject.toml", *(wheel.ROOT / "src").rglob("*.py")]
+    if stamp.exists() and stamp.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return stamp.read_text()
+    print("compiling the wheel, about two minutes", flush=True)
+    try:
+        python = wheel.compiled(place)
+    except (wheel.NotCompiled, subprocess.CalledProcessError) as error:
+        raise BenchError(f"the wheel could not be compiled: {error}") from None
+    stamp.write_text(python)
+    return python
+
+
+def _run(
+    cases: list[Case], chosen: list[Case], rounds: int, directory: Path, python: str
+) -> dict[str, report.Rounds]:
     """Measure the chosen cases round by round, the targets in turns, so that drift hits all alike."""
     os.sched_setaffinity(0, {LOAD_CORE})
     plan = [
@@ -119,7 +139,7 @@ def _run(cases: list[Case], chosen: list[Case], rounds: int, directory: Path) ->
     seconds = sum(case.seconds + OVERHEAD_SECONDS + 5 * (case.mode == "hold") for _, case, _ in plan)
     print(f"{len(plan)} runs, about {seconds / 60:.0f} minutes", flush=True)
     results: dict[str, report.Rounds] = {case.name: {name: [] for name in case.targets} for case in chosen}
-    bench = Bench(BUILD, directory, cases)
+    bench = Bench(BUILD, directory, cases, python)
     with bench.upstream:
         for position, (_, case, target) in enumerate(plan, 1):
             measurement = bench.measure(case, target)

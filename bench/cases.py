@@ -47,7 +47,16 @@ def make_cases(directory: Path, *, quick: bool) -> list[Case]:
     flood = write_stream_exchange(directory, "sse", 2000, interval_ms=0)
     paced = write_stream_exchange(directory, "streams", deltas, STREAM_INTERVAL_MS)
     return [
-        Case("json_1kb", "1 KB request and answer", "closed", 32, seconds, small, "request"),
+        Case(
+            "json_1kb",
+            "1 KB request and answer",
+            "closed",
+            32,
+            seconds,
+            small,
+            "request",
+            targets=(targets.NGINX, targets.FERRYMAN, targets.PURE),
+        ),
         Case("json_100kb", "100 KB request, 1 KB answer", "closed", 16, seconds, large, "request"),
         Case("sse", "SSE, unpaced", "closed", 8, seconds, flood, "event"),
         Case(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import targets
 from bench.cases import SETTLE_SECONDS, Case
+from bench.payloads import CLIENT_KEY
 from bench.processes import LOAD_CORE, BenchError, Memory, Server, free_port
 
 START_SECONDS = 20.0
@@ -95,9 +96,11 @@ class Bench:
         build: where `load` and `upstream` are.
         directory: for logs and the targets' files.
         cases: all that may be measured; the first one's answer tells that a target has started.
+        python: of an environment with the compiled wheel.
     """
 
-    def __init__(self, build: Path, directory: Path, cases: list[Case]) -> None:
+    def __init__(self, build: Path, directory: Path, cases: list[Case], python: str) -> None:
+        self._python = python
         self._load = build / "load"
         self._directory = directory
         self._probe = cases[0].exchange
@@ -119,7 +122,9 @@ class Bench:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
         streams = case.unit == "event"
-        with targets.start(target, port, self._upstream_port, home, streams=streams) as server:
+        with targets.start(target, port, self._upstream_port, home, self._python, streams=streams) as server:
+            if target != targets.NGINX:
+                targets.make_key(port, CLIENT_KEY)
             return self._measure(case, target, server, port)
 
     def _measure(self, case: Case, target: str, server: Server, port: int) -> Measurement:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODEL = "claude-sonnet-5"
+CLIENT_KEY = "sk-bench-client"
+"""The credential in each request: a virtual key of Ferryman's."""
+
 PROSE = (
     "The ferry crosses the river forty times a day, and nobody counts the passengers twice.\n"
     'The ferryman says "mind the gap", unties the rope and looks upstream. '
@@ -158,7 +161,7 @@ def _request(name: str, body: bytes) -> bytes:
         ("x-stainless-retry-count", "0"),
         ("x-stainless-timeout", "600"),
         ("anthropic-version", "2026-10-21"),
-        ("Authorization", "Bearer sk-ant-bench-client"),
+        ("Authorization", f"Bearer {CLIENT_KEY}"),
         ("Content-Length", str(len(body))),
     )
     return _head(f"POST /v1/messages?answer={name} HTTP/1.1", headers) + body

@@ -29,8 +29,8 @@ class BenchError(Exception):
 class Memory:
     """Resident memory of a process tree, in bytes."""
 
-    largest: int
-    """Of the largest process."""
+    line: int
+    """Of the largest process on the line: a worker."""
     total: int
     """The sum: a page that two processes share counts twice. Proportional set size would count it once, but
     shares pages with strangers too, such as the bench's own Python: it depends on what else is running."""
@@ -96,10 +96,11 @@ class Server:
 
     def memory(self) -> Memory:
         """Memory of the tree now."""
-        resident = [_resident_bytes(pid) for pid in self._pids()]
-        if not any(resident):
+        resident = {pid: _resident_bytes(pid) for pid in self._pids()}
+        if not any(resident.values()):
             raise BenchError(f"/proc/{self._process.pid}/smaps_rollup cannot be read: run as the same user")
-        return Memory(largest=max(resident), total=sum(resident))
+        line = max(size for pid, size in resident.items() if not _is_beside(pid))
+        return Memory(line=line, total=sum(resident.values()))
 
     def _pids(self) -> list[int]:
         """The processes of the session; one that ends meanwhile is left out."""

@@ -79,6 +79,9 @@ def make_figures(results: dict[str, Rounds], titles: dict[str, str]) -> list[Fig
         unit = "event" if case in {"sse", "streams"} else "request"
         name = f"CPU per {unit}, {titles[case]}"
         figures.append(_ratio(name, "µs", rounds, lambda m: m.cpu_us, CPU_BARS.get(case)))
+        if targets.PURE in rounds:
+            plain = {targets.NGINX: rounds[targets.NGINX], targets.FERRYMAN: rounds[targets.PURE]}
+            figures.append(_ratio("the same, not compiled", "µs", plain, lambda m: m.cpu_us, None))
         if case == "json_1kb":
             figures.append(_beside(rounds))
         if case != "streams":
@@ -122,9 +125,9 @@ def _memory(results: dict[str, Rounds]) -> list[Figure]:
         name: [m for rounds in results.values() for m in rounds.get(name, [])]
         for name in (targets.NGINX, targets.FERRYMAN)
     }
-    worker, total = (lambda m: m.idle.largest / MEGABYTE), (lambda m: m.idle.total / MEGABYTE)
+    worker, total = (lambda m: m.idle.line / MEGABYTE), (lambda m: m.idle.total / MEGABYTE)
     figures = [
-        _value("memory idle, largest process", "MB", everything, worker, WORKER_BAR),
+        _value("memory idle, a worker", "MB", everything, worker, WORKER_BAR),
         _value("memory idle, all processes", "MB", everything, total, EVERYTHING_BAR),
     ]
     if "streams" in results:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -111,3 +113,27 @@ def test_version_is_that_of_the_distribution() -> None:
 
 def test_package_is_typed() -> None:
     assert (SOURCE / "py.typed").is_file()
+
+
+def test_no_interpreted_class_is_derived_from_a_compiled_one() -> None:
+    """Mypyc refuses to make an instance of such a class, and only the compiled wheel would show it."""
+    project = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text())
+    listed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    compiled = {f"ferryman.{path.removesuffix('.py').replace('/', '.')}" for path in listed}
+    derived = []
+    for name in set(module_names()) - compiled:
+        path = SOURCE.parent.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        tree = ast.parse(path.read_text())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        taken = {
+            alias.asname or alias.name for node in imports if node.module in compiled for alias in node.names
+        }
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        derived += [
+            f"{name}.{node.name}"
+            for node in classes
+            if taken & {base.id for base in node.bases if isinstance(base, ast.Name)}
+        ]
+    assert derived == []
+    assert {"ferryman.control.shared_table", "ferryman.relay.exchange"} <= compiled
