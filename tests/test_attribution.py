@@ -49,6 +49,7 @@ def test_litellm_metadata_is_charged_to_and_cut(line: Bench, path: bytes, loop: 
     assert (entry.end_user, entry.tags, entry.model) == ("body-user", ["b", "c"], "m")
     assert {name: bytes(raw) for name, raw in (entry.spend_logs_metadata or {}).items()} == {"n": b"1.0"}
     assert entry.request_bytes == len(BODY % OURS)
+    assert (entry.mutations, gateway.entry(3).mutations) == ("litellm_metadata", None)
     assert gateway.entry(3).tags is None
     assert gateway.run(lambda: gateway.worker.line.held_bytes) == 0
 
@@ -58,6 +59,7 @@ def test_added_version_and_cut_field_are_both_named(line: Bench) -> None:
     with RawClient(gateway.port) as client:
         answer = client.ask(post(BODY % b"null", headers=b""))
     assert answer.values(b"x-ferryman-mutations") == [b"anthropic-version, litellm_metadata"]
+    assert gateway.entry().mutations == "anthropic-version, litellm_metadata"
 
 
 @pytest.mark.parametrize(("coding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)])

@@ -188,6 +188,7 @@ def test_entry_has_no_field_for_a_credential_a_body_or_a_query() -> None:
         *("model", "stream", "request_bytes", "ended", "attempts", "usage_complete"),
         *("response_bytes", "duration_seconds", "status", "error", "upstream_request_id"),
         *("usage", "cost", "batch", "settles", "made", "time_to_first_byte_seconds", "overhead_seconds"),
+        "mutations",
     )
 
 

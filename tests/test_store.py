@@ -68,6 +68,7 @@ def test_entry_comes_back_as_it_was(store: Store) -> None:
         upstream_request_id="req_1",
         time_to_first_byte_seconds=0.25,
         overhead_seconds=0.000123,
+        mutations="model, images",
         usage=Usage(
             input_tokens=1,
             cache_creation=CacheCreation(2, None),

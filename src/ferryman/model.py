@@ -264,6 +264,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
         overhead_seconds: ours: from the whole request to its hand-over to the upstream connection,
             and from the first bytes of the answer to their hand-over to the client's. Waiting for
             a new upstream connection is not in it.
+        mutations: what was changed in the request, as `x-ferryman-mutations` says; `None` for nothing.
     """
 
     id: str
@@ -302,3 +303,4 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     made: dict[str, str] | None = None
     time_to_first_byte_seconds: float | None = None
     overhead_seconds: float | None = None
+    mutations: str | None = None

@@ -135,6 +135,7 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
         exchange.cost,
         None if head is None else int((exchange.answered_at - exchange.started) * 1e6) / 1e6,
         int(exchange.overhead_seconds * 1e6) / 1e6 if exchange.attempts else None,
+        None if exchange.mutations == "none" else exchange.mutations,
     )
     record = b"%b,%b" % ((opening or opening_of(exchange))[:-1], _encode(outcome)[1:])
     record = with_made(record, exchange.claim)

@@ -56,6 +56,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cost: Cost | None = None
     time_to_first_byte_seconds: float | None = None
     overhead_seconds: float | None = None
+    mutations: str | None = None
 
 
 class OurMetadata(msgspec.Struct, gc=False):

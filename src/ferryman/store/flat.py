@@ -133,6 +133,7 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     made: msgspec.Raw = NOTHING
     time_to_first_byte_seconds: float = ABSENT
     overhead_seconds: float = ABSENT
+    mutations: str | None = None
 
 
 decode = msgspec.json.Decoder(Flat).decode
@@ -163,6 +164,7 @@ class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     speed: str | None = None
     iterations: list[msgspec.Raw] | None = None
     traceparent: str | None = None
+    mutations: str | None = None
 
 
 class Rest(msgspec.Struct, frozen=True, gc=False, array_like=True):

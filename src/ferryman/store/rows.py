@@ -88,6 +88,7 @@ _SAME_MORE = (
     "agent_type",
     "spend_logs_metadata",
     "traceparent",
+    "mutations",
 )
 """The same of `More`."""
 
@@ -226,15 +227,15 @@ def _more(flat: Flat) -> More | None:
     usage = flat.usage
     if (
         flat.agent_id is flat.parent_agent_id is flat.request_class is flat.agent_type is usage.speed is None
-        and flat.traceparent is None
+        and flat.traceparent is flat.mutations is None
         and flat.spend_logs_metadata is None
         and usage.iterations is None
     ):
         return None
     return More(
-        *(flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type),
-        *(flat.spend_logs_metadata, usage.speed, usage.iterations, flat.traceparent),
-    )
+        flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type,
+        flat.spend_logs_metadata, usage.speed, usage.iterations, flat.traceparent, flat.mutations,
+    )  # fmt: skip
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
