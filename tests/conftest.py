@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
+from ferryman.relay.bodies import Bodies
 from ferryman.settings import Settings
 from ferryman.store.store import Store
 from tests.support.control import Control
@@ -48,11 +49,14 @@ class Bench:
         clock: HeldClock | None = None,
         loop: str = "asyncio",
         images_directory: Path | None = None,
+        bodies: Bodies | None = None,
         **settings: Any,
     ) -> Gateway:
         """A gateway in front of the URL `upstream`, by default with a server's key."""
         values: dict[str, Any] = {"port": 0, "upstream_url": upstream, "anthropic_api_key": KEY} | settings
-        made = Gateway(Settings(**values), clock=clock, loop=loop, images_directory=images_directory)
+        made = Gateway(
+            Settings(**values), clock=clock, loop=loop, images_directory=images_directory, bodies=bodies
+        )
         return self._stack.enter_context(made)
 
     def pair(self, script: Script | None = None, **options: Any) -> tuple[Gateway, Upstream]:

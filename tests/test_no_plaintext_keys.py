@@ -155,8 +155,10 @@ def test_what_has_the_form_of_a_key_is_left_out_and_nothing_else(text: str, kept
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_no_key_is_written_down_or_told_again(short: Path) -> None:
+@pytest.mark.parametrize("log_bodies", ["off", "full"])
+def test_no_key_is_written_down_or_told_again(short: Path, log_bodies: str) -> None:
     settings = {"FERRYMAN_MASTER_KEY": MASTER, "ANTHROPIC_API_KEY": SERVER_KEY}
+    settings["FERRYMAN_LOG_BODIES"] = log_bodies
     keys: set[str] = set()
     told: list[bytes] = []
     with Server(SimulatorSettings(api_keys=(SERVER_KEY,))) as upstream:
@@ -177,6 +179,7 @@ def test_no_key_is_written_down_or_told_again(short: Path) -> None:
     assert log.count('"path"') > len(HEADS) * len(keys)
     kept = {str(path): path.read_bytes() for path in files(short)}
     assert any(data.startswith(b"SQLite format 3") for data in kept.values())
+    assert any(b'"content":"hi"' in data for data in kept.values()) is (log_bodies == "full")
     places = {**kept, "log": log.encode(), "answers": b"\n".join(told), "files, while it ran": journals}
     for secret in (*keys, SERVER_KEY, MASTER):
         for place, data in places.items():

@@ -21,6 +21,7 @@ from ferryman.errors import SettingsError
 from ferryman.hosts import is_loopback, is_name, trusted_proxies
 from ferryman.settings import Settings
 from ferryman.settings_block import block, blocks, trees
+from ferryman.settings_bodies import body_problems
 from ferryman.settings_images import image_problems
 from ferryman.settings_limits import limit_problems
 from ferryman.settings_models import alias_problems
@@ -328,7 +329,8 @@ def _conflicts(settings: Settings, sources: Mapping[str, str]) -> Iterator[tuple
     yield from _auth_conflicts(settings, start)
     yield from _entrance_conflicts(settings, start)
     for problems in (
-        price_problems, limit_problems, target_problems, alias_problems, image_problems, telemetry_problems
+        price_problems, limit_problems, target_problems, alias_problems,
+        body_problems, image_problems, telemetry_problems,
     ):  # fmt: skip
         yield from ((names, f"{start[max(names)]}: {problem}") for names, problem in problems(settings))
 

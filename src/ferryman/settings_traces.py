@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ferryman.settings_images import ImageSettings
+from ferryman.settings_bodies import BodySettings
 from ferryman.settings_row import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class TraceSettings(ImageSettings):
+class TraceSettings(BodySettings):
     """A part of `ferryman.settings.Settings`."""
 
     otel_traces_exporter: Literal["none", "otlp"] = setting(

@@ -66,7 +66,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With keys, people, sessions, errors, and six weeks of a past."""
     directory = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="1500", FERRYMAN_BUDGET_DURATION="30d")
+        told = {"MAX_BUDGET": "1500", "BUDGET_DURATION": "30d", "LOG_BODIES": "redacted"}
+        family = serve(stack, directory, **{f"FERRYMAN_{name}": value for name, value in told.items()})
         traffic = Traffic(family.url, MASTER)
         made = traffic.everything()
         target = database(Settings(data_dir=str(directory / "data")))

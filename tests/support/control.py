@@ -24,6 +24,7 @@ from ferryman.control.access.openapi import documented
 from ferryman.control.access.publish import Publisher
 from ferryman.control.app import Gate, create_app
 from ferryman.control.feed import FeedServer
+from ferryman.control.kept import Kept, redactor_of
 from ferryman.control.processes import Processes
 from ferryman.control.server import Server
 from ferryman.control.spend import Spend
@@ -162,7 +163,8 @@ class Control:
         self.usage = Usage(self.store, spends, self.clock)
         self.spend = Spend(self.store.read, access=self.store.access)
         processes = Processes(self.feeds)
-        parts = (processes, self.spend, self.desk, self.usage)
+        self.kept = Kept(self.store, redactor_of(self.settings))
+        parts = (processes, self.spend, self.desk, self.usage, self.kept)
         routes = [route for part in parts for route in part.routes()]
         self.console = Console(
             Backing(self.settings, self.store, self.desk, spends, processes, load_catalog, self.clock)
@@ -182,6 +184,7 @@ class Control:
         self.usage.close()
         self.console.close()
         self.spend.close()
+        self.kept.close()
         await self.feed.close()
         await self.feeds.close()
 

@@ -27,6 +27,7 @@ from ferryman.limits.spec import (
 )
 from ferryman.model import Entry
 from ferryman.process.messages import MODELS, Snapshot
+from ferryman.relay.bodies import Bodies
 from ferryman.relay.keyring import keyring_part
 from ferryman.relay.models import models_part
 from ferryman.relay.owners import Ask
@@ -65,6 +66,7 @@ class Gateway:
         counters: Admission | None = None,
         ask: Ask | None = None,
         images_directory: Path | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         self.entries: list[Entry] = []
         self.keeps: Callable[[Entry], Entry] = lambda entry: entry
@@ -80,6 +82,7 @@ class Gateway:
             counters=counters,
             ask=ask,
             images_directory=images_directory,
+            bodies=bodies,
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 

@@ -108,6 +108,7 @@ FIELDS: dict[str, Field] = {
     "allowed_routes": Field("PATH,…", "Paths that may be called, `*` stands for anything.", names, many=True),
     "tags": Field("TAG,…", "Tags that every request counts for.", names, many=True),
     "share": Field("key|team|all", "Whose files, batches and sessions the key sees.", str),
+    "log_bodies": Field("off|redacted|full", "Whether the bodies of its requests are kept.", str),
     "aliases": Field(
         "NAME=MODEL", "A further name of a model, such as `fast=claude-haiku-5-5`.", by_name, many=True
     ),
@@ -142,7 +143,10 @@ TERMS = (
     "count_tokens_rpm_limit", "model_rpm_limit", "model_tpm_limit",
 )  # fmt: skip
 RECORD = ("models", *TERMS, "budget_id", "metadata", "blocked")
-KEY = ("key_alias", "user_id", "team_id", "duration", "tags", "allowed_routes", "share", "aliases", *RECORD)
+KEY = (
+    "key_alias", "user_id", "team_id", "duration", "tags", "allowed_routes", "share", "aliases", "log_bodies",
+    *RECORD,
+)  # fmt: skip
 USER = ("user_alias", "user_email", "user_role", *RECORD)
 TEAM = ("team_alias", "tags", *RECORD)
 

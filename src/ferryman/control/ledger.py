@@ -49,6 +49,8 @@ the control plane dies. That a directory is missing tells nothing: it may be ano
 NEW_SECONDS = 60.0
 """A directory without a segment may be that of a worker which is just starting."""
 
+BODIES_DAYS = 7
+
 RETENTION_SECONDS = 60.0
 """Between two steps of deleting what is older than `entries_retention_days`, or has no use any more."""
 
@@ -84,6 +86,7 @@ class Bookkeeper:
         clock: Clock,
         *,
         retention_days: int | None = None,
+        bodies_days: int = BODIES_DAYS,
         catalog: Callable[[], Catalog] = load_catalog,
         on_stored: Callable[[str], None] = lambda _: None,
         follower: Follower | None = None,
@@ -94,7 +97,8 @@ class Bookkeeper:
             root: holds a directory for each worker.
             store: where entries go; it is migrated with the first pass.
             clock: the time.
-            retention_days: older entries are deleted, `None` keeps all.
+            retention_days: older entries are deleted, and their bodies; `None` keeps all.
+            bodies_days: older bodies are deleted.
             catalog: tells the prices in force, for exchanges that their worker did not live to price.
             on_stored: is told of each journal of a dead worker, by its name, when all of it is in the store
                 and before it is removed. What it raises is raised; it is told again then.
@@ -104,6 +108,7 @@ class Bookkeeper:
         self._store = store
         self._clock = clock
         self._retention_days = retention_days
+        self._bodies_days = bodies_days if retention_days is None else min(bodies_days, retention_days)
         self._retention_at = 0.0
         self._lock = -1
         self._catalog = catalog
@@ -293,6 +298,7 @@ class Bookkeeper:
             return
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         deleted = self._store.owners.expire(now)
+        deleted += self._store.bodies.delete_before(now - timedelta(days=self._bodies_days))
         if self._retention_days is not None:
             deleted += self._store.delete_before(now - timedelta(days=self._retention_days))
         self._retention_at = 0.0 if deleted else self._clock.monotonic() + RETENTION_SECONDS

@@ -27,6 +27,7 @@ from ferryman.control.authority import Authority
 from ferryman.control.batches import poll
 from ferryman.control.feed import FeedServer
 from ferryman.control.govern import Governor, Machines, authority_of
+from ferryman.control.kept import Kept, redactor_of
 from ferryman.control.ledger import Bookkeeper, keep
 from ferryman.control.metrics.counts import Counts
 from ferryman.control.metrics.gauges import Gauges
@@ -100,8 +101,7 @@ async def work(child: Child) -> None:
     tasks.spawn(poll(settings, store, clock, child.stopping, lambda: prices.catalog), "batches")
     spends = Spends(authority, store, clock, limits.time_zone)
     desk = _desk(store, publisher, spends, settings, clock)
-    reports = Spend(store.read, lambda: prices.catalog, store.access)
-    parts = (reports, Owners(store.owners.lookup), desk, Usage(store, spends, clock), metrics, lists)
+    parts = (*_told(settings, store, prices), desk, Usage(store, spends, clock), metrics, lists)
     console = Console(Backing(settings, store, desk, spends, processes, lambda: prices.catalog, clock))
     documented_routes = documented(
         [*processes.routes(), *(route for part in parts for route in part.routes())]
@@ -141,11 +141,21 @@ def _accounting(
         store,
         clock,
         retention_days=settings.entries_retention_days,
+        bodies_days=settings.bodies_retention_days,
         catalog=lambda: prices.catalog,
         on_stored=authority.fold,
         follower=open_traces(settings, clock),
     )
     return bookkeeper, authority
+
+
+def _told(settings: Settings, store: Store, prices: Prices) -> tuple[Spend, Kept, Owners]:
+    """What serves the ledger, bodies, and who made what."""
+    return (
+        Spend(store.read, lambda: prices.catalog, store.access),
+        Kept(store, redactor_of(settings)),
+        Owners(store.owners.lookup),
+    )
 
 
 def _desk(store: Store, publisher: Publisher, spends: Spends, settings: Settings, clock: Clock) -> Desk:

@@ -107,6 +107,8 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             its user or its team: nothing is set on it then.
         sees: whose files, batches and the like it sees: `key`, `team` or `all`.
         aliases: further names of models, for its callers only.
+        log_bodies: whether the bodies of its exchanges are kept: `off`, `redacted` or `full`; empty for what
+            the settings say.
     """
 
     token: str
@@ -122,6 +124,7 @@ class KeySpec(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     scopes: list[str] = []
     sees: str = "key"
     aliases: dict[str, str] = {}
+    log_bodies: str = ""
 
 
 class Defaults(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -22,6 +22,9 @@ MODELS = "models"
 OWNERS_PATH = "/control/owners"
 """Where a worker asks who made what."""
 
+BODIES_PATH = "/control/bodies"
+"""Where a worker tells what was asked and answered, for `log_bodies`."""
+
 MAX_PART_BYTES = 1 << 20
 """Of a part of a snapshot. Parts should have 64 KiB or less: decoding that holds up a worker for a
 millisecond, and a change costs the parts that it touches."""
@@ -164,6 +167,44 @@ class OwnersAnswer(msgspec.Struct, frozen=True):
     """Who made them, by id; those that nobody is known to have made are left out."""
 
     owners: dict[str, Owner]
+
+
+class BodyCopy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of a request or of an answer, or its beginning.
+
+    Attributes:
+        data: as it went over the wire; of a request decoded.
+        total_bytes: of all of it.
+        type, coding: the values of `Content-Type` and `Content-Encoding`.
+    """
+
+    data: bytes
+    total_bytes: int
+    type: str = ""
+    coding: str = ""
+
+
+class KeptBodies(msgspec.Struct, frozen=True, gc=False):
+    """The bodies of an exchange that is over.
+
+    Attributes:
+        id: of its entry.
+        started_at: Unix time in seconds.
+        mode: `redacted` or `full`: how they are to be kept.
+        response: `None` if nothing was answered.
+    """
+
+    id: str
+    started_at: float
+    mode: str
+    request: BodyCopy
+    response: BodyCopy | None = None
+
+
+class BodiesTold(msgspec.Struct, frozen=True):
+    """A worker tells of bodies."""
+
+    exchanges: list[KeptBodies]
 
 
 class Part(msgspec.Struct, frozen=True, tag="part"):

@@ -83,13 +83,15 @@ class Keys(dict[str, Key]):
 
     Attributes:
         aliased: some of them have aliases.
+        logged: of some the bodies are kept.
     """
 
-    __slots__ = ("aliased",)
+    __slots__ = ("aliased", "logged")
 
     def __init__(self, keys: Iterable[tuple[str, Key]]) -> None:
         super().__init__(keys)
         self.aliased = any(key.aliases is not None for key in self.values())
+        self.logged = any(key.told.log_bodies not in {"", "off"} for key in self.values())
 
 
 class Keyring:
@@ -99,11 +101,12 @@ class Keyring:
         version: of the snapshot, 0 before the first.
         defaults: for callers that are not known one by one.
         aliased: some keys have aliases.
+        logged: of some the bodies are kept, whatever the settings say.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        self.aliased = False
+        self.aliased = self.logged = False
         self.defaults = Defaults()
         self._parts: Mapping[str, Any] = {}
 
@@ -120,7 +123,9 @@ class Keyring:
         self.version = version
         self._parts = parts
         self.defaults = parts.get(DEFAULTS, self.defaults)
-        self.aliased = any(part.aliased for part in parts.values() if isinstance(part, Keys))
+        keys = [part for part in parts.values() if isinstance(part, Keys)]
+        self.aliased = any(part.aliased for part in keys)
+        self.logged = any(part.logged for part in keys)
 
     def find(self, token: str) -> Key | None:
         """The key with this `token`, the SHA-256 in hexadecimal digits; `None` if there is none."""

@@ -31,6 +31,7 @@ from ferryman.process.child import Child, main
 from ferryman.process.directory import RuntimeDirectory
 from ferryman.process.messages import MODELS, PRICES, PoolState, WorkerState
 from ferryman.relay.ask import Asker
+from ferryman.relay.bodies import Bodies, telling
 from ferryman.relay.feed import Feed
 from ferryman.relay.gate import Gate
 from ferryman.relay.keyring import keyring_part
@@ -90,6 +91,9 @@ async def work(child: Child) -> None:
                 counters=counters,
                 ask=asking(Asker(str(directory.control))),
                 images_directory=directory.images,
+                bodies=Bodies(
+                    telling(str(directory.control)), settings.log_bodies, settings.log_bodies_max_bytes
+                ),
             )
             try:
                 await serve(child, worker, str(directory.feed), claim)

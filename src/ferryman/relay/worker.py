@@ -31,10 +31,12 @@ from ferryman.process.messages import MODELS, PRICES, Snapshot
 from ferryman.relay import attribute, authenticate, batch, meter, ownership, prepare, respond
 from ferryman.relay.address import address_reader, is_proxy
 from ferryman.relay.authenticate import KeyCheck
+from ferryman.relay.bodies import Bodies
 from ferryman.relay.exchange import Exchange
 from ferryman.relay.fetch.images import build_images
 from ferryman.relay.forward import shutting_down
 from ferryman.relay.gate import Gate
+from ferryman.relay.kept import KeptExchange
 from ferryman.relay.keyring import Keyring
 from ferryman.relay.line import Line
 from ferryman.relay.listen import Listener, Place
@@ -82,6 +84,7 @@ class Worker:
         counters: Admission | None = None,
         ask: Ask | None = None,
         images_directory: Path | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         """Build the parts; nothing is opened before `start`.
 
@@ -97,6 +100,7 @@ class Worker:
             ask: asks the control plane for owners, `None` without one: then callers with a key see only what
                 was made through this worker.
             images_directory: where workers keep the images that they have fetched, `None` keeps none.
+            bodies: takes copies for `log_bodies`, `None` for nobody.
         """
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
@@ -119,7 +123,9 @@ class Worker:
                 dropped=dropped_on_request(settings),
                 reader=FieldReader(respond.DROPPED, RESPONSE_FIELDS),
             )
+        self.bodies = bodies
         self.server = self._server(settings)
+        self._choose_exchange()
         self.listener = Listener(settings, place)
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -179,6 +185,15 @@ class Worker:
         self.line.models = models or (NO_MODELS if self.keyring.aliased else None)
         if self.line.gate is not None:
             self.line.gate.take(self.keyring.defaults.time_zone)
+        self._choose_exchange()
+
+    def _choose_exchange(self) -> None:
+        """Copy bodies if anybody's are kept; what runs goes on as it began."""
+        bodies = self.bodies
+        if bodies is not None and (bodies.mode != "off" or self.keyring.logged):
+            self.server.new_handler = partial(KeptExchange, bodies, self.line)
+        else:
+            self.server.new_handler = partial(Exchange, self.line)
 
     async def stop(self, grace_seconds: float) -> None:
         """Stop accepting, let what runs finish within `grace_seconds`, and cut the rest."""
@@ -203,6 +218,8 @@ class Worker:
             await self.line.ownership.close()
         if self.line.images is not None:
             await self.line.images.close()
+        if self.bodies is not None:
+            await self.bodies.close()
         for pool in self.line.pools:
             await pool.close()
 

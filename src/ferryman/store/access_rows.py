@@ -84,6 +84,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         allowed_routes: paths, in which `*` stands for anything; empty for what every key may.
         share: `key`, `team` or `all`: whose files and batches it sees; `None` for what the settings say.
         aliases: further names of models, for its callers only.
+        log_bodies: `off`, `redacted` or `full`: how its bodies are kept; `None` for what the settings say.
         adjustment_nanousd: what its spend has beyond the ledger since it was reset, in the window that
             ends at `adjustment_ends_at` (Unix time in seconds, `None` for the one without end).
         regenerated: how often it was made anew.
@@ -100,6 +101,7 @@ class Key(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     allowed_routes: list[str] = []
     share: str | None = None
     aliases: dict[str, str] = {}
+    log_bodies: str | None = None
     adjustment_nanousd: int = 0
     adjustment_ends_at: float | None = None
     regenerated: int = 0

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; a database that is there needs none (and alembic is not loaded)."""
 
 VERSION_TABLE = "ferryman_version"

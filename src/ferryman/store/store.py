@@ -13,6 +13,7 @@ from ferryman.store import keep, reprice
 from ferryman.store.access import Access
 from ferryman.store.access_parts import PartReader, reading
 from ferryman.store.batches import Batches
+from ferryman.store.bodies import Bodies
 from ferryman.store.engine import open_engines
 from ferryman.store.migrate import migrate, revision
 from ferryman.store.outbox import Outbox
@@ -28,7 +29,8 @@ class Store:
 
     What is read is in `read`, what is written in `write`, batches that are not settled in `batches`, who made
     what in `owners`, keys and whom they belong to in `access`, what was spent of budgets in `spends`, what is
-    to be sent to sinks in `outbox`, what sessions there were in `sessions`. Methods raise StoreUnavailable
+    to be sent to sinks in `outbox`, what sessions there were in `sessions`, what was asked and answered in
+    `bodies`. Methods raise StoreUnavailable
     when the database is away: nothing was done then, and the same call may be made again. Any other
     StoreError is a fault that asking again will not mend.
     """
@@ -48,6 +50,7 @@ class Store:
         self.spends = Spends(self._engines)
         self.outbox = Outbox(self._engines, self.read)
         self.sessions = Sessions(self._engines)
+        self.bodies = Bodies(self._engines)
 
     def __repr__(self) -> str:
         return f"Store({self._engines.write.url.render_as_string(hide_password=True)})"

@@ -49,6 +49,14 @@ FIELDS = (
     *LIMITS,
     Field("tags", "Tags", "list", "Its spend counts under each.", is_further=True),
     Field("allowed_routes", "Paths", "list", "Such as /v1/messages*. Empty: all.", is_further=True),
+    Field(
+        "log_bodies",
+        "Keep bodies",
+        "choice",
+        "Of its requests and their answers, for administrators to read.",
+        (("", "as the settings say"), ("off", "no"), ("redacted", "redacted"), ("full", "in full")),
+        is_further=True,
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from ferryman.control.spend_query import PageQuery, page_query
 from ferryman.errors import InvalidRequest, NotFound
 from ferryman.model import Entry
 from ferryman.pricing.explain import explain
+from ferryman.store.bodies import Body, Kind
 from ferryman.store.read import MAX_PAGE, Cursor, Filter
 from ferryman.store.read import Page as EntryPage
 
@@ -122,6 +123,9 @@ async def show_one(visit: Visit) -> Response:
     if visit.caller.sees_all:
         visit.check("GET", "/spend/logs/v2")
     names = await visit.ask(lambda: names_of(visit, [entry.principal]))
+    bodies = []
+    if visit.caller.role == "admin":
+        bodies = await visit.ask(lambda: _bodies(visit, entry.id))
     return visit.render(
         "request.html",
         entry=entry,
@@ -130,6 +134,7 @@ async def show_one(visit: Visit) -> Response:
         lines=[] if entry.cost is None else explain(entry.cost),
         parts=_parts(entry),
         notes=_notes(entry),
+        bodies=bodies,
     )
 
 
@@ -189,6 +194,31 @@ def _parts(entry: Entry) -> dict[str, float]:
         "wait": 100 * (first - own) / whole,
         "flow": 100 * (whole - first) / whole,
     }
+
+
+class ShownBody(NamedTuple):
+    """A body as it is shown.
+
+    Attributes:
+        title: of its panel.
+        told: what `ferryman.store.bodies` has of it.
+        text: with a line for each member.
+    """
+
+    title: str
+    told: Body
+    text: str
+
+
+def _bodies(visit: Visit, entry_id: str) -> list[ShownBody]:
+    """What is kept of the bodies of an entry."""
+    kept = visit.backing.store.bodies.of(entry_id)
+    titles: tuple[tuple[Kind, str], ...] = (("request", "What was asked"), ("response", "What was answered"))
+    return [
+        ShownBody(title, kept[kind], msgspec.json.format(kept[kind].text, indent=2))
+        for kind, title in titles
+        if kind in kept
+    ]
 
 
 def _notes(entry: Entry) -> str | None:

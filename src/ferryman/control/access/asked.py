@@ -17,6 +17,7 @@ from ferryman.control.access.asked_types import (
     Dollars,
     Duration,
     Hold,
+    LogBodies,
     MemberRole,
     Members,
     ModelAliases,
@@ -72,6 +73,7 @@ class AskedKey(AskedRecord, kw_only=True):
     tags: Names | UnsetType | None = UNSET
     allowed_routes: Names | UnsetType | None = UNSET
     share: Share | UnsetType | None = UNSET
+    log_bodies: LogBodies | UnsetType | None = UNSET
     aliases: ModelAliases | UnsetType | None = UNSET
 
 

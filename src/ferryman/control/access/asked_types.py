@@ -57,6 +57,9 @@ ModelAliases: TypeAlias = Annotated[
 ]
 Hold: TypeAlias = Annotated[Literal["expected", "ceiling"], Meta(description="`expected` or `ceiling`")]
 Share: TypeAlias = Annotated[Literal["key", "team", "all"], Meta(description="`key`, `team` or `all`")]
+LogBodies: TypeAlias = Annotated[
+    Literal["off", "redacted", "full"], Meta(description="`off`, `redacted` or `full`")
+]
 UserRole: TypeAlias = Annotated[
     Literal["proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer"],
     Meta(description="one of `proxy_admin`, `proxy_admin_viewer`, `internal_user`, `internal_user_viewer`"),

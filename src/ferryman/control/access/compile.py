@@ -80,6 +80,7 @@ def keys_part(rows: list[HeldToken], share: str) -> bytes | None:
             scopes=_scopes_of(key),
             sees=key.share or share,
             aliases=key.aliases,
+            log_bodies=key.log_bodies or "",
         )
         specs.append(spec)
     return _encode(specs)

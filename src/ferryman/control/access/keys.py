@@ -262,7 +262,7 @@ def _fields_in(change: Change, context: Context, asked: asks.AskedKey, key: Key 
         fields["expires_at_microseconds"] = (
             None if word is None else _end("duration", word, change.now_microseconds)
         )
-    for name in ("user_id", "team_id", "share"):
+    for name in ("user_id", "team_id", "share", "log_bodies"):
         if (value := getattr(asked, name)) is not UNSET:
             fields[name] = value
     for name in ("tags", "allowed_routes"):
