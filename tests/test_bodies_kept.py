@@ -182,7 +182,9 @@ def test_page_of_a_request_shows_changes_and_bodies_to_administrators(lone: Cont
     lone.store.write.insert_entries([entry(1, mutations="images")])
     lone.store.bodies.insert([body(1, text='{"messages":"<script>alert(1)</script> ' + PROMPT + '"}')])
     viewer = str(lone.post("/user/new", {"user_id": "eve", "user_role": "proxy_admin_viewer"})["key"])
-    for key, sees in ((None, True), (viewer, False)):
+    lone.post("/user/new", {"user_id": "ada", "user_role": "proxy_admin", "auto_create_key": False})
+    narrow = lone.post("/key/generate", {"user_id": "ada", "allowed_routes": ["/spend/logs/v2"]})["key"]
+    for key, sees in ((None, True), (viewer, False), (narrow, False)):
         visitor = Visitor(lone)
         with visitor.http:
             visitor.sign_in(*([] if key is None else [key]))

@@ -25,8 +25,11 @@ MAX_HELD_BYTES = 64 << 20
 """Of copies in a worker, of exchanges under way and of those that are to be handed over: 128 with both bodies
 at the default cap. Beyond it bodies are dropped, or cut."""
 
+COPY_BYTES = 1_000
+"""What a copy takes beside the bodies themselves, so that many small ones are bounded, too."""
+
 BATCH_BYTES = 1 << 20
-"""Handed over at once, but for a single exchange that has more."""
+"""Handed over at once, but for a single exchange that has more; so no more than 1,000 exchanges."""
 
 GATHER_SECONDS = 0.1
 """Before each hand-over, so that one transaction takes several exchanges: a third of the cost of one each."""
@@ -82,7 +85,7 @@ class Copy:
         self.started_at = started_at
         self.mode = mode
         self.request = request
-        self.held_bytes = len(request.data)
+        self.held_bytes = COPY_BYTES + len(request.data)
         self.answer = bytearray()
         self.answer_bytes = 0
         self.type = self.coding = ""
@@ -147,7 +150,7 @@ class Bodies:
         if mode == "off":
             return None
         data = bytes(text[: self._most_bytes])
-        if self.held_bytes + len(data) > MAX_HELD_BYTES:
+        if self.held_bytes + COPY_BYTES + len(data) > MAX_HELD_BYTES:
             self._drop(1)
             return None
         for one in credentials:

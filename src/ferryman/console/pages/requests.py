@@ -15,7 +15,7 @@ from ferryman.console.own import names_of, own_keys, shown_name
 from ferryman.console.table_file import csv_head, csv_rows
 from ferryman.console.visit import Page, Visit
 from ferryman.control.spend_query import PageQuery, page_query
-from ferryman.errors import InvalidRequest, NotFound
+from ferryman.errors import InvalidRequest, NotFound, PermissionDenied
 from ferryman.model import Entry
 from ferryman.pricing.explain import explain
 from ferryman.store.bodies import Body, Kind
@@ -123,9 +123,7 @@ async def show_one(visit: Visit) -> Response:
     if visit.caller.sees_all:
         visit.check("GET", "/spend/logs/v2")
     names = await visit.ask(lambda: names_of(visit, [entry.principal]))
-    bodies = []
-    if visit.caller.role == "admin":
-        bodies = await visit.ask(lambda: _bodies(visit, entry.id))
+    bodies = await visit.ask(lambda: _bodies(visit, entry.id)) if _sees_bodies(visit) else []
     return visit.render(
         "request.html",
         entry=entry,
@@ -208,6 +206,17 @@ class ShownBody(NamedTuple):
     title: str
     told: Body
     text: str
+
+
+def _sees_bodies(visit: Visit) -> bool:
+    """Whether the API would tell them."""
+    if visit.caller.role != "admin":
+        return False
+    try:
+        visit.check("GET", f"/spend/logs/ui/{visit.request.path_params['entry_id']}")
+    except PermissionDenied:
+        return False
+    return True
 
 
 def _bodies(visit: Visit, entry_id: str) -> list[ShownBody]:
