@@ -146,7 +146,7 @@ class Writer:
     ) -> int:
         """Insert what is new, with its sums; how many that were."""
         database = self._database
-        rows = dict(zip(map(id_of, batch), batch, strict=True))
+        rows = {row.values[1]: row for row in batch}  # by id
         new = self._insert(connection, list(rows.values())) if rows else []
         if new:
             sums, tag_sums = summed(new)
