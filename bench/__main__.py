@@ -117,7 +117,7 @@ def _compiled() -> str:
         return stamp.read_text()
     print("compiling the wheel, about two minutes", flush=True)
     try:
-        python = wheel.compiled(place)
+        python = wheel.compiled(place, alone=True)
     except (wheel.NotCompiled, subprocess.CalledProcessError) as error:
         raise BenchError(f"the wheel could not be compiled: {error}") from None
     stamp.write_text(python)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODEL = "claude-sonnet-5"
-CLIENT_KEY = "sk-bench-client"
+CLIENT_KEY = "sk-bench-client-key"
 """The credential in each request: a virtual key of Ferryman's."""
 
 PROSE = (

@@ -23,7 +23,7 @@ def prove() -> int:
     """Build and install the wheel, and run `TESTS` with it; the exit code."""
     with tempfile.TemporaryDirectory(prefix="ferryman-") as place:
         try:
-            python = compiled(Path(place) / "compiled")
+            python = compiled(Path(place) / "compiled", alone=False)
         except NotCompiled as error:
             print(error)
             return 1

@@ -20,16 +20,22 @@ class NotCompiled(Exception):
     """A module that is listed in `pyproject.toml` is not compiled in the wheel; the message names all."""
 
 
-def compiled(place: Path) -> str:
-    """The Python of a new environment in the directory `place`, in front of the packages of ours.
+def compiled(place: Path, *, alone: bool) -> str:
+    """The Python of a new environment in the directory `place` that has the wheel.
+
+    Args:
+        place: is made anew.
+        alone: with what an operator's installation has, uvloop included, and nothing else; otherwise in front
+            of the packages of ours.
 
     Raises:
         NotCompiled: the wheel is not what it should be.
-        subprocess.CalledProcessError: it could not be built; the compiler has said why.
+        subprocess.CalledProcessError: it could not be built or installed; pip has said why.
     """
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    python = _installed(_built(place), place / "venv")
+    install = _installed if alone else _installed_beside
+    python = install(_built(place), place / "venv")
     modules = [f"ferryman.{path[:-3].replace('/', '.')}" for path in listed()]
     files = subprocess.run([python, "-c", _ASK, *modules], check=True, capture_output=True, text=True).stdout
     if plain := [file for file in files.splitlines() if not file.endswith(".so")]:
@@ -53,6 +59,15 @@ def _built(place: Path) -> Path:
 
 
 def _installed(wheel: Path, venv: Path) -> str:
+    """Install `wheel` in a new environment as an operator would; its Python."""
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), f"{wheel}[fast]"], check=True)
+    return python
+
+
+def _installed_beside(wheel: Path, venv: Path) -> str:
     """Install `wheel` in a new environment, in front of the packages of ours; its Python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(venv)}))

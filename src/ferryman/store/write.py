@@ -162,7 +162,7 @@ class Writer:
     ) -> New:
         """Insert what is new, with its sums."""
         database = self._database
-        rows = dict(zip(map(id_of, batch), batch, strict=True))
+        rows = {row.values[1]: row for row in batch}  # by id
         new = self._insert(connection, list(rows.values())) if rows else []
         sums: Sums = {}
         if new:
