@@ -279,7 +279,7 @@ def test_own_paths_open_to_the_master_key_only(key: str | None, start: Start, li
         *((name, "{}") for name in ("x-api-key", "x-ferryman-key", "x-litellm-api-key")),
     ]
     with httpx.Client(base_url=family.url) as client:
-        for path in ("/control/processes", "/key/info?key=x", "/metrics", "/ui", "/spend/logs"):
+        for path in ("/control/processes", "/key/info?key=x", "/metrics", "/spend/logs"):
             assert client.get(path).status_code == 401
             for name, value in headers:
                 refused = client.get(path, headers={name: value.format("sk-another")})
@@ -288,6 +288,7 @@ def test_own_paths_open_to_the_master_key_only(key: str | None, start: Start, li
                 found = client.get(path, headers={name: value.format(MASTER)})
                 served = {"/control/processes", "/spend/logs", "/metrics"}
                 assert found.status_code == (200 if path in served else 404)
+        assert client.get("/ui").headers["location"].startswith("/ui/sign-in")
         assert client.post("/v1/messages", json={"model": "m"}).status_code == 200
     assert len(upstream.requests) == 1
     code, out, err = family.end(signal.SIGTERM)

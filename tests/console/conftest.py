@@ -39,9 +39,9 @@ class Site(NamedTuple):
 Look = Callable[..., Window]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all."""
+    """One for a module: as long as it is there, a loop runs in this thread, and no other can."""
     with chromium() as one:
         yield one
 
