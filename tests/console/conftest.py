@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -10,19 +11,19 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from demo.past import days_before
+from demo.traffic import Made, Traffic
 from playwright.sync_api import Browser
 
 from ferryman.settings import Settings
 from ferryman.settings_store import database
 from ferryman.simulator.server import Server as Simulator
-from ferryman.store.access_look import token_of
-from ferryman.store.read import Filter
+from ferryman.store.read import MAX_PAGE, Filter
 from ferryman.store.store import Store
 from tests.console.browser import DESKTOP, Scheme, Window, chromium
 from tests.console.visitor import Visitor
 from tests.support.control import Control
 from tests.support.processes import Family, until
-from tests.support.traffic import Made, Traffic, history
 
 MASTER = "sk-master-of-the-console"
 
@@ -66,16 +67,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With keys, people, sessions, errors, and six weeks of a past."""
     directory = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="1500", FERRYMAN_BUDGET_DURATION="30d")
-        traffic = Traffic(family.url, MASTER)
+        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="60", FERRYMAN_BUDGET_DURATION="30d")
+        traffic = Traffic(family.url, MASTER, is_paced="FERRYMAN_SHOTS" in os.environ)
         made = traffic.everything()
-        target = database(Settings(data_dir=str(directory / "data")))
-        store = Store(target)
-        until(lambda: store.read.count(Filter()).number >= 110, "all of it is stored")
-        ids = [token_of(text) for alias, text in made.keys.items() if alias != "old-notebook"]
-        history(store, ids, days=45, now=datetime.now(UTC))
-        store.close()
         traffic.close()
+        store = Store(database(Settings(data_dir=str(directory / "data"))))
+        until(lambda: store.read.count(Filter()).number >= traffic.sent, "all of it is stored")
+        entries = store.read.page(Filter(), limit=MAX_PAGE).entries
+        for day in days_before(entries, days=45, now=datetime.now(UTC)):
+            store.write.insert_entries(day)
+        store.close()
         yield Site(family.url, made, family, directory)
 
 
