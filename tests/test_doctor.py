@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -128,6 +128,47 @@ def test_upstream_that_takes_names_of_users_needs_no_key(doctor: Doctor, line: B
     assert upstream.requests[0].values(b"x-api-key") == []
 
 
+def test_each_upstream_is_asked_with_its_own_key(doctor: Doctor, line: Bench, tmp_path: Path) -> None:
+    main, spare, own = line.upstream(saying()), line.upstream(saying(status=401)), line.upstream(saying())
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        gone = taken.getsockname()[1]
+    config = tmp_path / "several.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "auth": "keys",
+                "upstreams": {
+                    "main": {"base_url": main.url, "api_key": KEY},
+                    "spare": {
+                        "base_url": spare.url,
+                        "api_key": "sk-ant-that-of-the-spare",
+                        "models": ["a-*"],
+                    },
+                    "own": {"base_url": own.url, "credential": "client", "models": ["b-*"]},
+                    "gone": {"base_url": f"http://127.0.0.1:{gone}", "api_key": "k", "models": ["c-*"]},
+                },
+            }
+        )
+    )
+    found = doctor("-c", str(config), env={"FERRYMAN_MASTER_KEY": "sk-master"})
+    states = {name: found[name]["state"] for name in found if name.startswith(("upstream", "credential"))}
+    assert states == {
+        "upstream main": "ok",
+        "credential main": "ok",
+        "upstream spare": "ok",
+        "credential spare": "problem",
+        "upstream own": "ok",
+        "credential own": "skipped",
+        "upstream gone": "problem",
+        "credential gone": "skipped",
+    }
+    assert "the `api_key` of `spare`" in found["credential spare"]["advice"]
+    assert f"{gone}" in found["upstream gone"]["detail"]
+    assert found["clock"]["state"] == "ok"
+    asked = [one.requests[0].values(b"x-api-key") for one in (main, spare, own)]
+    assert asked == [[KEY.encode()], [b"sk-ant-that-of-the-spare"], []]
+
+
 @pytest.mark.parametrize(("seconds", "direction"), [(90.0, "behind"), (-90.0, "ahead of")])
 def test_clock_that_is_wrong_is_a_problem(
     doctor: Doctor, line: Bench, seconds: float, direction: str
@@ -184,11 +225,12 @@ def test_wrong_settings_are_told_one_by_one(doctor: Doctor, tmp_path: Path) -> N
 
 
 def test_ports_in_use_are_problems(doctor: Doctor, line: Bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        ports = [str(sock.getsockname()[1]) for sock in (one, two)]
-        url = line.upstream(saying()).url
-        found = doctor("-p", ports[0], "--admin-port", ports[1], "--upstream-url", url)
-    for check, port in zip(("listen", "admin port"), ports, strict=True):
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [str(sock.getsockname()[1]) for sock in taken]
+        words = ("-p", ports[0], "--admin-port", ports[1], "--metrics-port", ports[2])
+        found = doctor(*words, "--upstream-url", line.upstream(saying()).url)
+    for check, port in zip(("listen", "admin port", "metrics port"), ports, strict=True):
         assert found[check]["state"] == "problem"
         assert f"`127.0.0.1:{port}`" in found[check]["detail"]
         assert f"sport = :{port}" in found[check]["advice"]
