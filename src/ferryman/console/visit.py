@@ -102,6 +102,10 @@ class Visit(NamedTuple):
         """Carry out an operation of the management API; see `Desk.perform`."""
         return await self.backing.desk.perform(self.caller, self.client, named, members)
 
+    async def glance(self, named: str, **members: object) -> Any:  # noqa: ANN401  # JSON
+        """The same for who asks for names and budgets: what was spent without a budget is not added up."""
+        return await self.backing.desk.perform(self.caller, self.client, named, members, only_counted=True)
+
     def render(self, template: str, *, status: int = 200, **values: object) -> Response:
         """A page."""
         return html(self.renderer.page(template, self.now, self.frame() | values), status)
