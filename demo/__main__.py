@@ -28,7 +28,7 @@ import httpx
 
 from demo.past import days_before
 from demo.servers import DemoError, Server, is_free
-from demo.traffic import CI_SHARE, Traffic
+from demo.traffic import ALIASES, CI_SHARE, Traffic
 from ferryman import __version__
 from ferryman.errors import StoreError
 from ferryman.ledger.records import encode
@@ -173,6 +173,8 @@ def run(options: Options, directory: str) -> None:
     words = ("--port", ports[0], "--api-key", SERVER_KEY, "--always", "pace=0.04")
     with Server("simulator", "simulator", *words, directory=directory) as simulator:
         upstream = simulator.line(r"http://[\d.:]+")[0]
+        # JSON is YAML.
+        Path(directory, "ferryman.yaml").write_text(json.dumps({"aliases": ALIASES}), "utf-8")
         more = ("--port", ports[1], "--upstream-url", upstream, "--log-format", "json")
         settings = {
             "ANTHROPIC_API_KEY": SERVER_KEY,

@@ -39,7 +39,7 @@ MAX_CI_REQUESTS = 60
 OTHER_KEYS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ci-pipeline", {"team_id": "platform", "max_budget": CI_BUDGET_DOLLARS, "budget_duration": "1d"}),
     ("support-bot", {"team_id": "research", "max_budget": 6, "budget_duration": "7d", "rpm_limit": 600}),
-    ("intern", {"budget_id": "interns"}),
+    ("intern", {"budget_id": "interns", "aliases": {"best": "opus"}}),
     ("old-notebook", {"duration": "90d"}),
 )
 
@@ -50,6 +50,10 @@ QUESTIONS = (
     "Write a query for the ten busiest crossings.",
     "Is this refund allowed by our terms?",
 )
+
+
+ALIASES = {"opus": OPUS, "sonnet": SONNET, "haiku": HAIKU}
+"""For the settings of the gateway."""
 
 
 class Agent(NamedTuple):
@@ -195,7 +199,7 @@ class Traffic:
         """What nearly uses up a budget: it knows its costs, since whole answers tell them."""
         draw, spent = self._random("pipeline", 0), 0.0
         for _ in range(MAX_CI_REQUESTS):
-            answer = self.ask(key, SONNET, usage(draw, read=draw.randint(0, 9_000)), draw, is_whole=True)
+            answer = self.ask(key, OPUS, usage(draw, read=draw.randint(0, 9_000)), draw, is_whole=True)
             spent += float(answer.headers.get("x-ferryman-cost-usd", 0))
             if spent >= CI_SHARE * CI_BUDGET_DOLLARS:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 from demo.past import days_before
-from demo.traffic import Made, Traffic
+from demo.traffic import ALIASES, Made, Traffic
 from playwright.sync_api import Browser
 
 from ferryman.settings import Settings
@@ -47,7 +48,7 @@ def browser() -> Iterator[Browser]:
         yield one
 
 
-def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
+def serve(stack: ExitStack, directory: Path, aliases: dict[str, str] | None = None, **environ: str) -> Family:
     """`ferryman serve` with the console, in front of a simulator."""
     simulator = stack.enter_context(Simulator())
     env = {
@@ -56,7 +57,12 @@ def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
         "FERRYMAN_DATA_DIR": str(directory / "data"),
         **environ,
     }
-    family = stack.enter_context(Family(directory, "--upstream-url", simulator.url, env=env))
+    words = ["--upstream-url", simulator.url]
+    if aliases is not None:
+        config = directory / "ferryman.yaml"
+        config.write_text(json.dumps({"aliases": aliases}))  # JSON is YAML
+        words += ["-c", str(config)]
+    family = stack.enter_context(Family(directory, *words, env=env))
     ready = f"{family.url}/ui/sign-in"
     until(lambda: httpx.get(ready, trust_env=False).status_code == 200, "the console is there")
     return family
@@ -67,7 +73,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With keys, people, sessions, errors, and six weeks of a past."""
     directory = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        family = serve(stack, directory, FERRYMAN_MAX_BUDGET="60", FERRYMAN_BUDGET_DURATION="30d")
+        budget = {"FERRYMAN_MAX_BUDGET": "60", "FERRYMAN_BUDGET_DURATION": "30d"}
+        family = serve(stack, directory, ALIASES, **budget)
         traffic = Traffic(family.url, MASTER, is_paced="FERRYMAN_SHOTS" in os.environ)
         made = traffic.everything()
         traffic.close()

@@ -32,7 +32,7 @@ PAGES = {
     "budgets": ("/ui/budgets", "interns"),
     "budget": ("/ui/budgets/interns", "Requests a minute"),
     "audit": ("/ui/audit", "create key"),
-    "models": ("/ui/models", "claude-nightly-9"),
+    "models": ("/ui/models", "key intern"),
     "setup": ("/ui/setup", "ANTHROPIC_BASE_URL"),
     "health": ("/ui/health", "worker 1"),
 }
@@ -243,7 +243,7 @@ LAST_BAR = """least => {
 }"""
 """Whether the last day of the chart has cost more than so many dollars."""
 
-MAX_SHOT_BYTES = 150_000
+MAX_SHOT_BYTES = 170_000
 
 
 @pytest.mark.slow
