@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -53,12 +54,41 @@ PRINCIPALS = 300
 READS = 7
 
 
-def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
+def member(who: int) -> str:
+    """Who calls, by a number below `PRINCIPALS`."""
+    return f"member-{who}@example.com"
+
+
+class Month(NamedTuple):
+    """What a database is filled with.
+
+    Attributes:
+        rows: how many entries.
+        start: midnight of its first day, in UTC.
+        name_of: the principal with a number below `PRINCIPALS`.
+    """
+
+    rows: int
+    start: datetime = START
+    name_of: Callable[[int], str] = member
+
+    @property
+    def copies(self) -> int:
+        """How many times the same: with more than `MAX_STORED` only the first day goes all the way."""
+        return MONTH_DAYS if self.rows > MAX_STORED else 1
+
+
+def session_of(number: int, rows: int, days: int, who: int) -> str:
+    """The session of an entry: a new one each day."""
+    return f"{number * days // rows:08x}-1111-4222-8333-{who:012x}"
+
+
+def entries(month: Month, rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
     """`rows` entries in the order of some days: one in fifty failed."""
     draw = random.Random(1)
     ids = Ids()
     catalog = load_catalog()
-    start = START.timestamp()
+    start = month.start.timestamp()
     for number in range(rows):
         at_seconds = start + days * 86_400 * number / rows
         who = draw.randrange(PRINCIPALS)
@@ -84,10 +114,10 @@ def entries(rows: int, days: int = MONTH_DAYS) -> Iterator[Entry]:
             usage_complete=True,
             attempts=1,
             stream=True,
-            principal=f"member-{who}@example.com",
+            principal=month.name_of(who),
             credential="x-api-key",
             client_address=f"10.0.{who % 4}.{who % 250}",
-            session_id=f"{number * days // rows:08x}-1111-4222-8333-{who:012x}",
+            session_id=session_of(number, rows, days, who),
             model=model,
             status=529 if failed else 200,
             error="overloaded" if failed else None,
@@ -134,11 +164,11 @@ class Office:
             pass
 
 
-def fill(store: Store, directory: Path, rows: int) -> int:
-    """Store the first of `rows` entries; how many copies of these are wanted."""
-    copies = MONTH_DAYS if rows > MAX_STORED else 1
-    left = rows // copies
-    made = entries(left, MONTH_DAYS // copies)
+def fill(store: Store, directory: Path, month: Month) -> int:
+    """Store the first entries of `month`; how many copies of these are wanted."""
+    copies = month.copies
+    left = month.rows // copies
+    made = entries(month, left, MONTH_DAYS // copies)
     office = Office(store, directory)
     for size in SMALL:
         part = min(size * 100, left // 10)
@@ -151,7 +181,7 @@ def fill(store: Store, directory: Path, rows: int) -> int:
     return copies - 1
 
 
-def multiply(target: SqliteFile | Postgres, copies: int) -> None:
+def multiply(target: SqliteFile | Postgres, copies: int, start: datetime = START) -> None:
     """Let the database copy what is there, and look at it as its own housekeeping would."""
     engines = open_engines(target)
     begun = time.perf_counter()
@@ -159,7 +189,7 @@ def multiply(target: SqliteFile | Postgres, copies: int) -> None:
         with engines.write.begin() as connection:
             if not engines.is_sqlite:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            copy(connection, number)
+            copy(connection, number, start)
     if not engines.is_sqlite:
         with engines.write.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET statement_timeout = 0")
@@ -169,8 +199,8 @@ def multiply(target: SqliteFile | Postgres, copies: int) -> None:
     print(f"{copies} copies made by the database in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
-def copy(connection: Connection, later: int) -> None:
-    """Copy the entries and sums of the first day, `later` days later."""
+def copy(connection: Connection, later: int, start: datetime) -> None:
+    """Copy the entries and sums of the first day, which begins at `start`, `later` days later."""
     milliseconds = f"((place >> {RANDOM_BITS}) + {later * 86_400_000})"
     if connection.dialect.name == "sqlite":
         time_of_id = f"printf('%08x-%04x', {milliseconds} >> 16, {milliseconds} & 65535)"
@@ -185,7 +215,7 @@ def copy(connection: Connection, later: int) -> None:
         "started_at_microseconds": f"started_at_microseconds + {later * 86_400_000_000}",
         **{f"{name}_key": f"{name}_key + {later * 24 << 32}" for name in schema.LOOKED_FOR},
     }
-    end = START + timedelta(days=1)
+    end = start + timedelta(days=1)
     names, values = ", ".join(changed), ", ".join(changed.values())
     below = f"place < {first_place(end)} ORDER BY place"
     connection.exec_driver_sql(
@@ -258,7 +288,7 @@ def main() -> None:
         store = Store(target)
         store.migrate()
         print(f"{given.rows:,} entries in {store!r}", flush=True)
-        copies = fill(store, Path(directory), given.rows)
+        copies = fill(store, Path(directory), Month(given.rows))
         if copies:
             multiply(target, copies)
         read(store)

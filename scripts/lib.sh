@@ -67,3 +67,21 @@ debian_packages() {
     echo "Missing Debian packages: ${missing[*]}. As root: apt-get install ${missing[*]}" >&2
     exit 1
 }
+
+# Put promtool on PATH, of Debian's Prometheus, which is not installed: that would start a server.
+promtool_of_debian() {
+    command -v promtool >/dev/null && return
+    PATH="$PATH:$PWD/.tools/usr/bin"
+    command -v promtool >/dev/null && return
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0  # the test says what is missing
+    echo "unpacking promtool …" >&2
+    local place
+    place="$(mktemp -d .promtool-XXXXXX)"
+    (
+        cd "$place"
+        apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; } >/dev/null 2>&1
+        mkdir -p ../.tools
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -C ../.tools ./usr/bin/promtool
+    ) || true  # the same
+    rm -rf "$place"
+}

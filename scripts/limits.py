@@ -28,7 +28,7 @@ def problems_of(path: Path) -> list[str]:
 
 def main() -> None:
     """Print what is too long; exit code 1 if anything is."""
-    folders = ("src", "tests", "bench", "proofs", "scripts")
+    folders = ("src", "tests", "bench", "demo", "proofs", "scripts")
     found = (path for folder in folders for path in Path(folder).rglob("*.py"))
     paths = sorted(path for path in found if "build" not in path.parts)  # bench/build is no source
     problems = [problem for path in paths for problem in problems_of(path)]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
 import sqlite3
-import ssl
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -21,51 +16,21 @@ import trustme
 from ferryman.clock import SystemClock
 from ferryman.doctor.disk import WANTED_BYTES, size
 from ferryman.doctor.entrance import RENEWAL_DAYS, certificate_check
-from ferryman.doctor.upstream import MAX_SKEW_SECONDS
 from ferryman.ledger.files import SUFFIX
 from ferryman.settings import Settings
 from ferryman.store.schema import REVISION
 from tests.conftest import Bench
 from tests.support.collector import Collector
-from tests.support.edge import Connection, Script, answering
+from tests.support.doctor import KEY, Doctor, doctor_in, saying, told
 from tests.support.postgres import Server
 from tests.support.processes import Family
 from tests.support.stores import opened
 from tests.test_cli import Process
 
-KEY = "sk-ant-the-server-key"
-MODELS = b'{"data":[],"has_more":false}'
-
-Doctor = Callable[..., dict[str, dict[str, Any]]]
-
 
 @pytest.fixture
 def doctor(tmp_path: Path) -> Doctor:
-    """Runs `ferryman doctor --json`; its findings by check, and whether they and the exit code agree."""
-
-    def run(*words: str, **more: Any) -> dict[str, dict[str, Any]]:
-        more["env"] = {"ANTHROPIC_API_KEY": KEY, "FERRYMAN_PORT": "0"} | more.get("env", {})
-        with Process(tmp_path, "doctor", "--json", *words, **more) as process:
-            code, out, err = process.end()
-        assert err == ""
-        told = json.loads(out)
-        assert code == (0 if told["ok"] else 1)
-        assert told["ok"] == all(one["state"] != "problem" for one in told["checks"])
-        assert KEY not in out
-        return {one["check"]: one for one in told["checks"]}
-
-    return run
-
-
-def told(finding: dict[str, Any]) -> str:
-    return f"{finding['state']}: {finding['detail']}; {finding['advice']}"
-
-
-def saying(skew_seconds: float = 0, *, status: int = 200, body: bytes = MODELS, more: bytes = b"") -> Script:
-    """An upstream whose clock goes wrong."""
-    moment = datetime.fromtimestamp(SystemClock.now(), UTC) + timedelta(seconds=skew_seconds)
-    date = f"Date: {format_datetime(moment, usegmt=True)}\r\n".encode()
-    return answering(body, status=status, headers=date + more)
+    return doctor_in(tmp_path)
 
 
 def test_all_is_well(doctor: Doctor, line: Bench, tmp_path: Path) -> None:
@@ -93,87 +58,6 @@ def test_people_get_a_line_for_each_check_and_a_sum(line: Bench, tmp_path: Path)
     )
 
 
-@pytest.mark.parametrize(
-    ("script", "upstream", "credential"),
-    [
-        pytest.param(saying(status=403), "ok: ", "problem: the upstream lets", id="403"),
-        pytest.param(saying(status=529), "warning: ", "skipped: ", id="busy"),
-        pytest.param(saying(status=404), "warning: ", "skipped: ", id="wrong-path"),
-        pytest.param(saying(body=b"<html>"), "warning: ", "skipped: ", id="a-page-for-people"),
-        pytest.param(
-            saying(status=301, more=b"Location: https://elsewhere/\r\n"), "problem: ", "skipped: ", id="moved"
-        ),
-    ],
-)
-def test_answer_is_judged(
-    doctor: Doctor, line: Bench, script: Script, upstream: str, credential: str
-) -> None:
-    found = doctor("--upstream-url", line.upstream(script).url)
-    assert told(found["upstream"]).startswith(upstream)
-    assert told(found["credential"]).startswith(credential)
-
-
-def test_clients_with_keys_of_their_own_need_none_here(doctor: Doctor, line: Bench) -> None:
-    upstream = line.upstream(saying(status=401))
-    found = doctor("--upstream-url", upstream.url, env={"ANTHROPIC_API_KEY": ""})
-    assert found["upstream"]["state"] == "ok"
-    assert found["credential"]["state"] == "skipped"
-    assert upstream.requests[0].values(b"x-api-key") == []
-
-
-def test_upstream_that_takes_names_of_users_needs_no_key(doctor: Doctor, line: Bench) -> None:
-    upstream = line.upstream(saying(status=401))
-    found = doctor("--native-anthropic", "--upstream-url", upstream.url)
-    assert (found["upstream"]["state"], found["credential"]["state"]) == ("ok", "skipped")
-    assert upstream.requests[0].values(b"x-api-key") == []
-
-
-@pytest.mark.parametrize(("seconds", "direction"), [(90.0, "behind"), (-90.0, "ahead of")])
-def test_clock_that_is_wrong_is_a_problem(
-    doctor: Doctor, line: Bench, seconds: float, direction: str
-) -> None:
-    assert abs(seconds) > MAX_SKEW_SECONDS
-    found = doctor("--upstream-url", line.upstream(saying(seconds)).url)
-    assert found["clock"]["state"] == "problem"
-    assert f"seconds {direction} the upstream's" in found["clock"]["detail"]
-
-
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("https://no-such-host.invalid", "the name `no-such-host.invalid` does not resolve"),
-        ("http://127.0.0.1:1", "connection refused"),
-    ],
-)
-def test_upstream_that_is_not_reached_is_a_problem(doctor: Doctor, url: str, reason: str) -> None:
-    found = doctor("--upstream-url", url)
-    assert found["upstream"]["state"] == "problem"
-    assert reason in found["upstream"]["detail"]
-    assert "check `upstream_url`" in found["upstream"]["detail"]
-    assert found["credential"]["state"] == found["clock"]["state"] == "skipped"
-
-
-def test_upstream_that_says_nothing_is_a_problem(doctor: Doctor, line: Bench) -> None:
-    def script(connection: Connection) -> None:
-        connection.request()
-
-    found = doctor("--upstream-url", line.upstream(script).url)
-    assert "closes the connection without an answer" in found["upstream"]["detail"]
-
-
-def test_certificate_of_an_upstream_that_has_expired_points_at_the_clock(
-    doctor: Doctor, line: Bench, tmp_path: Path
-) -> None:
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    end = datetime.fromtimestamp(SystemClock.now(), UTC) - timedelta(days=1)
-    authority.issue_cert("127.0.0.1", not_after=end).configure_cert(context)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    upstream = line.upstream(saying(), tls=context)
-    found = doctor("--upstream-url", upstream.url, "--upstream-ca-file", "ca.pem")
-    assert "certificate has expired" in found["upstream"]["detail"]
-    assert told(found["clock"]).startswith("warning: this machine's clock says")
-
-
 def test_wrong_settings_are_told_one_by_one(doctor: Doctor, tmp_path: Path) -> None:
     with Process(tmp_path, "doctor", "--port", "x", "--upstream-url", "foo") as process:
         code, out, _ = process.end()
@@ -184,11 +68,12 @@ def test_wrong_settings_are_told_one_by_one(doctor: Doctor, tmp_path: Path) -> N
 
 
 def test_ports_in_use_are_problems(doctor: Doctor, line: Bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        ports = [str(sock.getsockname()[1]) for sock in (one, two)]
-        url = line.upstream(saying()).url
-        found = doctor("-p", ports[0], "--admin-port", ports[1], "--upstream-url", url)
-    for check, port in zip(("listen", "admin port"), ports, strict=True):
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [str(sock.getsockname()[1]) for sock in taken]
+        words = ("-p", ports[0], "--admin-port", ports[1], "--metrics-port", ports[2])
+        found = doctor(*words, "--upstream-url", line.upstream(saying()).url)
+    for check, port in zip(("listen", "admin port", "metrics port"), ports, strict=True):
         assert found[check]["state"] == "problem"
         assert f"`127.0.0.1:{port}`" in found[check]["detail"]
         assert f"sport = :{port}" in found[check]["advice"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -63,7 +64,9 @@ CONVENTIONS = {
 class Traced:
     """A gateway that traces, before the simulator."""
 
-    def __init__(self, stack: ExitStack, directory: Path, **variables: str) -> None:
+    def __init__(
+        self, stack: ExitStack, directory: Path, config: str | None = None, **variables: str
+    ) -> None:
         self.collector = stack.enter_context(Collector())
         self.simulator = stack.enter_context(Simulator())
         env = {
@@ -73,7 +76,8 @@ class Traced:
             "OTEL_BSP_SCHEDULE_DELAY": "50",
             **variables,
         }
-        self.family = stack.enter_context(Family(directory, "--upstream-url", self.simulator.url, env=env))
+        words = ("-c", config) if config is not None else ("--upstream-url", self.simulator.url)
+        self.family = stack.enter_context(Family(directory, *words, env=env))
 
     def ask(self, traceparent: str | None = SAMPLED, **more: Any) -> httpx.Response:
         """Ask for a message."""
@@ -125,6 +129,25 @@ def test_message_is_a_span_of_the_clients_trace(traced: Traced) -> None:
     assert "Tell nobody." not in str(span)
     assert "sk-ant" not in str(span)
     assert traced.collector.paths == {"/v1/traces"}
+
+
+def test_span_names_the_upstream_that_has_the_model(stack: ExitStack, tmp_path: Path) -> None:
+    main, spare = stack.enter_context(Simulator()), stack.enter_context(Simulator())
+    config = tmp_path / "two.yaml"
+    blocks = {
+        "main": {"base_url": main.url, "api_key": "k"},
+        "spare": {"base_url": spare.url, "api_key": "k", "models": ["claude-haiku-*"]},
+    }
+    config.write_text(json.dumps({"upstreams": blocks}))
+    traced = Traced(stack, tmp_path, str(config))
+    for model in ("claude-opus-5-5", "claude-haiku-5-5"):
+        assert traced.ask(model=model).status_code == 200
+    spans = traced.collector.wanted(2)
+    ports = {span.attributes["gen_ai.request.model"]: span.attributes["server.port"] for span in spans}
+    assert ports == {
+        "claude-opus-5-5": int(main.url.rpartition(":")[2]),
+        "claude-haiku-5-5": int(spare.url.rpartition(":")[2]),
+    }
 
 
 def test_context_goes_upstream_as_it_came(stack: ExitStack, line: Bench) -> None:
@@ -221,7 +244,7 @@ def test_what_a_slow_collector_cannot_take_is_dropped_and_nobody_waits(
         port = listener.getsockname()[1]
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-        traces = Traces(Tracing(), UPSTREAM)
+        traces = Traces(Tracing(), lambda _: UPSTREAM)
         row = row_of(encode(entry(1)))
         traces.take([row] * FLUSH_SPANS)
         connection, _ = listener.accept()  # so the thread waits for its answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -10,19 +12,19 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from demo.past import days_before
+from demo.traffic import ALIASES, Made, Traffic
 from playwright.sync_api import Browser
 
 from ferryman.settings import Settings
 from ferryman.settings_store import database
 from ferryman.simulator.server import Server as Simulator
-from ferryman.store.access_look import token_of
-from ferryman.store.read import Filter
+from ferryman.store.read import MAX_PAGE, Filter
 from ferryman.store.store import Store
 from tests.console.browser import DESKTOP, Scheme, Window, chromium
 from tests.console.visitor import Visitor
 from tests.support.control import Control
 from tests.support.processes import Family, until
-from tests.support.traffic import Made, Traffic, history
 
 MASTER = "sk-master-of-the-console"
 
@@ -46,7 +48,7 @@ def browser() -> Iterator[Browser]:
         yield one
 
 
-def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
+def serve(stack: ExitStack, directory: Path, aliases: dict[str, str] | None = None, **environ: str) -> Family:
     """`ferryman serve` with the console, in front of a simulator."""
     simulator = stack.enter_context(Simulator())
     env = {
@@ -55,7 +57,12 @@ def serve(stack: ExitStack, directory: Path, **environ: str) -> Family:
         "FERRYMAN_DATA_DIR": str(directory / "data"),
         **environ,
     }
-    family = stack.enter_context(Family(directory, "--upstream-url", simulator.url, env=env))
+    words = ["--upstream-url", simulator.url]
+    if aliases is not None:
+        config = directory / "ferryman.yaml"
+        config.write_text(json.dumps({"aliases": aliases}))  # JSON is YAML
+        words += ["-c", str(config)]
+    family = stack.enter_context(Family(directory, *words, env=env))
     ready = f"{family.url}/ui/sign-in"
     until(lambda: httpx.get(ready, trust_env=False).status_code == 200, "the console is there")
     return family
@@ -66,17 +73,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With keys, people, sessions, errors, and six weeks of a past."""
     directory = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        told = {"MAX_BUDGET": "1500", "BUDGET_DURATION": "30d", "LOG_BODIES": "redacted"}
-        family = serve(stack, directory, **{f"FERRYMAN_{name}": value for name, value in told.items()})
-        traffic = Traffic(family.url, MASTER)
+        told = {"MAX_BUDGET": "60", "BUDGET_DURATION": "30d", "LOG_BODIES": "redacted"}
+        told = {f"FERRYMAN_{name}": value for name, value in told.items()}
+        family = serve(stack, directory, ALIASES, **told)
+        traffic = Traffic(family.url, MASTER, is_paced="FERRYMAN_SHOTS" in os.environ)
         made = traffic.everything()
-        target = database(Settings(data_dir=str(directory / "data")))
-        store = Store(target)
-        until(lambda: store.read.count(Filter()).number >= 110, "all of it is stored")
-        ids = [token_of(text) for alias, text in made.keys.items() if alias != "old-notebook"]
-        history(store, ids, days=45, now=datetime.now(UTC))
-        store.close()
         traffic.close()
+        store = Store(database(Settings(data_dir=str(directory / "data"))))
+        until(lambda: store.read.count(Filter()).number >= traffic.sent, "all of it is stored")
+        entries = store.read.page(Filter(), limit=MAX_PAGE).entries
+        for day in days_before(entries, days=45, now=datetime.now(UTC)):
+            store.write.insert_entries(day)
+        store.close()
         yield Site(family.url, made, family, directory)
 
 

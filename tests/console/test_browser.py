@@ -16,12 +16,10 @@ from tests.console.conftest import MASTER, Look, Site, serve
 
 IMAGES = Path(__file__).parent.parent.parent / "docs" / "images"
 
-SESSION = "5e551042-0000-4000-8000-000000000002"
-
 PAGES = {
     "overview": ("/ui", "Spend by day"),
-    "sessions": ("/ui/sessions", "5e551042"),
-    "session": (f"/ui/sessions/{SESSION}", "agent-explore"),
+    "sessions": ("/ui/sessions", "ann-laptop"),
+    "session": ("/ui/sessions/{session}", "agent-explore"),
     "requests": ("/ui/requests", "claude-haiku-5-5"),
     "keys": ("/ui/keys", "support-bot"),
     "key-new": ("/ui/keys/new", "Budget in dollars"),
@@ -34,7 +32,7 @@ PAGES = {
     "budgets": ("/ui/budgets", "interns"),
     "budget": ("/ui/budgets/interns", "Requests a minute"),
     "audit": ("/ui/audit", "create key"),
-    "models": ("/ui/models", "claude-nightly-9"),
+    "models": ("/ui/models", "key intern"),
     "setup": ("/ui/setup", "ANTHROPIC_BASE_URL"),
     "health": ("/ui/health", "worker 1"),
 }
@@ -56,7 +54,8 @@ each_look = pytest.mark.parametrize(
 
 
 def path_of(site: Site, name: str) -> str:
-    return PAGES[name][0].replace("{key}", token_of(site.made.keys["support-bot"]))
+    key = token_of(site.made.keys["support-bot"])
+    return PAGES[name][0].replace("{key}", key).replace("{session}", site.made.sessions[2])
 
 
 @pytest.mark.slow
@@ -244,7 +243,7 @@ LAST_BAR = """least => {
 }"""
 """Whether the last day of the chart has cost more than so many dollars."""
 
-MAX_SHOT_BYTES = 150_000
+MAX_SHOT_BYTES = 170_000
 
 
 @pytest.mark.slow

@@ -5,15 +5,21 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from ferryman.aliases import Model
 from ferryman.console import words
+from ferryman.console.aliases import Named, named
 from ferryman.console.figures import Period, chart, grouped, percentile, total
 from ferryman.console.forms import Field, members_of, texts_of
 from ferryman.console.session import IDLE_SECONDS, MAX_ENDED, MOST_SECONDS, Session, Signer
 from ferryman.console.throttle import MAX_ADDRESSES, MAX_OF_ADDRESS, MAX_OF_ALL, WINDOW_SECONDS, Throttle
 from ferryman.console.tree import Agent, tree_of
 from ferryman.model import Cost, Entry, Usage
+from ferryman.settings import Settings
+from ferryman.settings_models import configured_models
+from ferryman.store.access_rows import Key
 from ferryman.store.read import Sums
 from tests.support.stores import entry
 
@@ -228,3 +234,24 @@ def test_the_chart_has_each_day_and_adds_up_to_the_total() -> None:
 def test_percentiles_are_values_that_were_there() -> None:
     assert percentile([], 0.5) is None
     assert [percentile([4, 1, 3, 2], share) for share in (0.0, 0.5, 0.95)] == [1, 3, 4]
+
+
+def test_every_name_of_a_model_stands_with_its_model_and_who_has_given_it() -> None:
+    upstreams = {
+        "main": {"base_url": "http://127.0.0.1:9", "api_key": "k", "aliases": {"fast": "claude-haiku-5-5"}},
+    }
+    settings = Settings(aliases={"opus": "claude-opus-5-5", "claude-old": "opus-next"}, upstreams=upstreams)
+    configured = configured_models(settings)
+    assert configured is not None
+    listed = [Model("claude-opus-5-5"), Model("claude-old"), Model("id-of-next")]
+    told = msgspec.structs.replace(configured, models=listed, made={"opus-next": "id-of-next"})
+    made = {"created_at_microseconds": 0, "created_by": "a", "updated_at_microseconds": 0, "updated_by": "a"}
+    texts = {"id": "k1", "token": "t", "name": "sk-...wxyz", "alias": "laptop", "aliases": {"best": "opus"}}
+    key = msgspec.convert(texts | made, Key)
+    assert named(settings, told, [key]) == [
+        Named("best", "claude-opus-5-5", "laptop", "k1"),
+        Named("fast", "claude-haiku-5-5", "upstream main"),
+        Named("opus", "claude-opus-5-5", "settings"),
+        Named("claude-old", "id-of-next", "settings", is_shadowed=True),
+        Named("opus-next", "id-of-next", "display name"),
+    ]

@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from ferryman.aliases import ModelList
 from ferryman.clock import Clock
 from ferryman.console.site import Console
 from ferryman.console.visit import Backing
@@ -37,6 +38,7 @@ from ferryman.relay.feed import Feed
 from ferryman.relay.keyring import Keyring, keyring_part
 from ferryman.settings import Settings
 from ferryman.settings_limits import gateway_limits
+from ferryman.settings_models import configured_models
 from ferryman.store.access_look import token_of
 from ferryman.store.store import Store
 from tests.support.gateway import HeldClock
@@ -167,7 +169,16 @@ class Control:
         parts = (processes, self.spend, self.desk, self.usage, self.kept)
         routes = [route for part in parts for route in part.routes()]
         self.console = Console(
-            Backing(self.settings, self.store, self.desk, spends, processes, load_catalog, self.clock)
+            Backing(
+                self.settings,
+                self.store,
+                self.desk,
+                spends,
+                processes,
+                load_catalog,
+                self.clock,
+                lambda: configured_models(self.settings) or ModelList(),
+            )
         )
         self.app = create_app([*documented(routes), *self.console.routes()], self.clock)
         self.server = Server(Gate(self.app, MASTER, self.clock, self.desk.caller_of))

@@ -56,6 +56,13 @@ class Slice(NamedTuple):
         return Slice(self.name, *(getattr(self, name) + getattr(one, name) for name in Slice._fields[1:]))
 
 
+MEASURES = Slice._fields[1:]
+"""All that pages show."""
+
+RANKED = ("requests", "errors", "cost_nanousd")
+"""What lists of the dearest show."""
+
+
 class Period(NamedTuple):
     """The UTC days from the first to the last."""
 
@@ -126,7 +133,13 @@ class Figures:
     def __repr__(self) -> str:
         return f"<Figures of {'all' if self._principals is None else len(self._principals)}>"
 
-    def sums(self, period: Period, by: tuple[Dimension, ...], limit: int = MAX_SUMS) -> list[Sums]:
+    def sums(
+        self,
+        period: Period,
+        by: tuple[Dimension, ...],
+        limit: int = MAX_SUMS,
+        measures: tuple[str, ...] = MEASURES,
+    ) -> list[Sums]:
         """Sums as of `Reader.sums`, dearest first if there is a `limit`.
 
         They are to be added up: there may be several with the same dimensions, one of the past and one of
@@ -143,23 +156,30 @@ class Figures:
             found
             for equal in ([{}] if self._principals is None else wanted)
             for part in parts
-            for found in self._asked(part.first, part.last, by, limit, equal)
+            for found in self._asked(part, by, limit, equal, measures)
         ]
 
     def _asked(
-        self, first: date, last: date, by: tuple[Dimension, ...], limit: int, equal: dict[str, str]
+        self,
+        part: Period,
+        by: tuple[Dimension, ...],
+        limit: int,
+        equal: dict[str, str],
+        measures: tuple[str, ...],
     ) -> list[Sums]:
         def ask() -> list[Sums]:
             dearest = limit < MAX_SUMS
-            return self._reader.sums(first, last, by=by, limit=limit, dearest_first=dearest, equal=equal)
+            return self._reader.sums(
+                *part, by=by, limit=limit, dearest_first=dearest, equal=equal, measures=measures
+            )
 
-        if last >= self._past.today:
+        if part.last >= self._past.today:
             return ask()
-        return self._past.answer((first, last, by, limit, *equal.values()), ask)
+        return self._past.answer((part, by, limit, measures, *equal.values()), ask)
 
     def dearest(self, period: Period, by: Dimension, limit: int = TOP) -> list[Slice]:
-        """What costs most, without what has no name."""
-        found = self.sums(period, (by,), MAX_RANKED)
+        """What costs most, without what has no name; of tokens nothing is told."""
+        found = self.sums(period, (by,), MAX_RANKED, RANKED)
         return [one for one in grouped(found, lambda one: getattr(one, by)) if one.name][:limit]
 
 

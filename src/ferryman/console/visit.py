@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ferryman.aliases import ModelList
 from ferryman.clock import Clock
 from ferryman.console.figures import Figures, Past
 from ferryman.console.render import Renderer
@@ -36,6 +37,7 @@ class Backing(NamedTuple):
 
     Attributes:
         catalog: the prices in force.
+        models: the models and aliases that workers are told of.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class Backing(NamedTuple):
     processes: Processes
     catalog: Callable[[], Catalog]
     clock: Clock
+    models: Callable[[], ModelList]
 
 
 class Visit(NamedTuple):
@@ -101,6 +104,10 @@ class Visit(NamedTuple):
     async def perform(self, named: str, **members: object) -> Any:  # noqa: ANN401  # JSON
         """Carry out an operation of the management API; see `Desk.perform`."""
         return await self.backing.desk.perform(self.caller, self.client, named, members)
+
+    async def glance(self, named: str, **members: object) -> Any:  # noqa: ANN401  # JSON
+        """The same for who asks for names and budgets: what was spent without a budget is not added up."""
+        return await self.backing.desk.perform(self.caller, self.client, named, members, only_counted=True)
 
     def render(self, template: str, *, status: int = 200, **values: object) -> Response:
         """A page."""

@@ -102,11 +102,11 @@ async def work(child: Child) -> None:
     spends = Spends(authority, store, clock, limits.time_zone)
     desk = _desk(store, publisher, spends, settings, clock)
     parts = (*_told(settings, store, prices), desk, Usage(store, spends, clock), metrics, lists)
-    console = Console(Backing(settings, store, desk, spends, processes, lambda: prices.catalog, clock))
-    documented_routes = documented(
-        [*processes.routes(), *(route for part in parts for route in part.routes())]
+    console = Console(
+        Backing(settings, store, desk, spends, processes, lambda: prices.catalog, clock, lambda: lists.told)
     )
-    servers = _servers([*documented_routes, *console.routes()], metrics.routes(), desk, settings, clock)
+    routes = [*processes.routes(), *(route for part in parts for route in part.routes())]
+    servers = _servers([*documented(routes), *console.routes()], metrics.routes(), desk, settings, clock)
     _clear(directory)
     await feed.start(str(directory.feed))
     watch = await _published(publisher, feed, prices, lists)

@@ -14,8 +14,10 @@ import structlog
 from ferryman.control.server import LogHandler
 from ferryman.errors import SettingsError
 from ferryman.http1.origin import Origin, origin_of
+from ferryman.limits.patterns import compiled
 from ferryman.model import SETTLEMENT
 from ferryman.settings import Settings
+from ferryman.settings_targets import upstreams_of
 from ferryman.store.rows import Row, entry_of_row
 from ferryman.telemetry.spans import span_of
 
@@ -43,8 +45,8 @@ QUIET_SECONDS = 60.0
 class Traces:
     """Sends the spans of entries."""
 
-    def __init__(self, tracing: Tracing, upstream: Origin) -> None:
-        """Start the thread."""
+    def __init__(self, tracing: Tracing, upstream: Callable[[str | None], Origin]) -> None:
+        """Start the thread; `upstream` tells who is asked for a model."""
         self._tracing = tracing
         self._upstream = upstream
         self._waiting: queue.Queue[Sequence[Row] | None] = queue.Queue(MAX_WAITING)
@@ -88,7 +90,7 @@ class Traces:
         try:
             entry = entry_of_row(row)
             if entry.method != SETTLEMENT:  # no request was made for it
-                self._tracing.send(span_of(entry, self._upstream))
+                self._tracing.send(span_of(entry, self._upstream(entry.model)))
         except Exception:
             log.exception("span not made", entry=row.values[1])
 
@@ -114,7 +116,7 @@ def open_traces(settings: Settings, clock: Clock) -> Traces | None:
     except ValueError as error:
         problem = f"an `OTEL_*` variable cannot be used: {error}"
         raise SettingsError([f"otel_traces_exporter: {problem}."]) from error
-    return Traces(tracing, origin_of(settings.upstream))
+    return Traces(tracing, _asked_for(settings))
 
 
 class Seldom(logging.Filter):
@@ -132,3 +134,17 @@ class Seldom(logging.Filter):
             return False
         self._told[kind] = now + QUIET_SECONDS
         return True
+
+
+def _asked_for(settings: Settings) -> Callable[[str | None], Origin]:
+    """Tells the upstream that a worker asks for a model; see `ferryman.relay.target.target_of`."""
+    every = upstreams_of(settings)
+    others = [(compiled(one.models), origin_of(one.parts)) for one in every if one.models]
+    first = origin_of(every[0].parts)
+
+    def upstream(model: str | None) -> Origin:
+        if model is None:
+            return first
+        return next((origin for models, origin in others if models.fullmatch(model)), first)
+
+    return upstream

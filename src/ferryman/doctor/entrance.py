@@ -85,8 +85,12 @@ def port_checks(settings: Settings) -> list[Finding]:
     except SettingsError as error:
         detail = error.problems[0].rstrip(".").partition(": ")[2]
         found.append(problem("listen", detail, _advice(settings, settings.port)))
-    if settings.admin_port is not None:
-        found.append(_admin_check(settings, settings.admin_port))
+    if (port := settings.admin_port) is not None:
+        told = _cannot_listen(settings, "admin_port", "127.0.0.1", port)
+        found.append(problem("admin port", *told) if told else ok("admin port", f"port {port} is free"))
+    if (port := settings.metrics_port) is not None:
+        told = _cannot_listen(settings, "metrics_port", settings.host, port)
+        found.append(problem("metrics port", *told) if told else ok("metrics port", f"port {port} is free"))
     directory = directory_of(settings, settings.port or 1)
     try:
         directory.claim()
@@ -96,15 +100,23 @@ def port_checks(settings: Settings) -> list[Finding]:
     return found
 
 
-def _admin_check(settings: Settings, port: int) -> Finding:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+def _cannot_listen(settings: Settings, name: str, host: str, port: int) -> tuple[str, str] | None:
+    """Why a port of the control plane cannot be listened on, and what to do; `None` if it can.
+
+    Args:
+        settings: all of them.
+        name: of the setting that has the port.
+        host: which address of this machine.
+        port: that would be listened on.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind(("127.0.0.1", port))
+            sock.bind((host, port))
         except OSError as error:
-            detail = f"cannot listen on `127.0.0.1:{port}` (`admin_port`): {error.strerror or error}"
-            return problem("admin port", detail, _advice(settings, port))
-    return ok("admin port", f"port {port} is free")
+            detail = f"cannot listen on `{host}:{port}` (`{name}`): {error.strerror or error}"
+            return detail, _advice(settings, port)
+    return None
 
 
 def _advice(settings: Settings, port: int) -> str:

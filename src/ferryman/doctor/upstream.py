@@ -1,27 +1,30 @@
-"""The upstream, the credential for it, and the clock, which its answer tells.
+"""The upstreams, the credentials for them, and the clock, which their answers tell.
 
-It is asked for one model, which costs nothing.
+Each is asked for one model, which costs nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import SplitResult
 
 import msgspec
 
 from ferryman import __version__
 from ferryman.clock import Clock
 from ferryman.doctor.asking import Answer, ask
-from ferryman.doctor.finding import Finding, ok, problem, refused, skipped, warning
+from ferryman.doctor.finding import Finding, State, ok, problem, refused, skipped, warning
 from ferryman.errors import RelayError, SettingsError
 from ferryman.http1.dial import Dialer
 from ferryman.http1.origin import Proxy, origin_of
 from ferryman.http1.resolve import Resolver
 from ferryman.settings import Settings
-from ferryman.settings_targets import upstreams_of
+from ferryman.settings_targets import Upstream, upstreams_of
 from ferryman.settings_upstream import tls_context
 from ferryman.wire.names import DEFAULT_VERSION
 from ferryman.wording import shown
@@ -39,55 +42,110 @@ OUT_OF_TIME = frozenset({9, 10})
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
+class Place(NamedTuple):
+    """An upstream, and what its settings are called.
+
+    Attributes:
+        upstream: as the settings tell of it.
+        label: behind the name of each check about it; empty where there is one upstream only.
+        url_setting: of its address, for people.
+        key_setting: of its key, for people.
+        way: the parts of the proxy's URL that leads to it; `None` for a direct way.
+    """
+
+    upstream: Upstream
+    label: str
+    url_setting: str
+    key_setting: str
+    way: SplitResult | None
+
+
+class Seen(NamedTuple):
+    """What came of asking an upstream.
+
+    Attributes:
+        found: about it.
+        clock: what it tells of this machine's clock.
+    """
+
+    found: list[Finding]
+    clock: Finding
+
+
 async def upstream_checks(settings: Settings, clock: Clock) -> list[Finding]:
-    """Ask the upstream once, and judge what comes."""
-    key = upstreams_of(settings)[0].api_key
+    """Ask each upstream once, all at the same time; the first that tells its time is asked of the clock."""
+    every = await asyncio.gather(*(_seen(place, settings, clock) for place in places_of(settings)))
+    found = [finding for seen in every for finding in seen.found]
+    clocks = [seen.clock for seen in every]
+    return [*found, next((one for one in clocks if one.state != State.SKIPPED), clocks[0])]
+
+
+def places_of(settings: Settings) -> list[Place]:
+    """The upstreams of `settings`, in their order."""
+    places = []
+    for one in upstreams_of(settings):
+        way = settings.proxy_to(one.parts.hostname or "")
+        if settings.upstreams is None:
+            key = "`anthropic_api_key` (ANTHROPIC_API_KEY)"
+            places.append(Place(one, "", "`upstream_url`", key, way))
+        else:
+            url, key = f"the `base_url` of `{one.name}`", f"the `api_key` of `{one.name}`"
+            places.append(Place(one, one.name, url, key, way))
+    return places
+
+
+async def _seen(place: Place, settings: Settings, clock: Clock) -> Seen:
+    seen = await _asked(place, settings, clock)
+    named = [one._replace(check=f"{one.check} {place.label}".rstrip()) for one in seen.found]
+    return seen._replace(found=named)
+
+
+async def _asked(place: Place, settings: Settings, clock: Clock) -> Seen:
+    unknown = "not known, since the upstream did not answer"
     try:
-        dialer = dialer_of(settings, clock)
+        dialer = dialer_of(place, settings, clock)
     except SettingsError as error:
-        return [refused("upstream", text) for text in error.problems]
+        return Seen([refused("upstream", text) for text in error.problems], skipped("clock", unknown))
     before = clock.now()
     try:
         answer = await ask(
             dialer,
-            question(settings, key),
+            question(place),
             connect_seconds=settings.connect_timeout_seconds,
             answer_seconds=ANSWER_SECONDS,
         )
     except RelayError as error:
-        unknown = "not known, since the upstream did not answer"
-        return [
-            refused("upstream", error.message),
-            skipped("credential", unknown),
-            _clock_of_failure(error, before),
-        ]
+        told = [refused("upstream", error.message), skipped("credential", unknown)]
+        return Seen(told, _clock_of_failure(error, before))
     after = clock.now()
-    return [*judged(answer, settings, after - before, key), clock_judged(answer.date, (before + after) / 2)]
+    found = list(judged(answer, place, settings, after - before))
+    return Seen(found, clock_judged(answer.date, (before + after) / 2))
 
 
-def dialer_of(settings: Settings, clock: Clock) -> Dialer:
+def dialer_of(place: Place, settings: Settings, clock: Clock) -> Dialer:
     """The way that workers take.
 
     Raises:
         SettingsError: a file for TLS cannot be used.
     """
-    origin = origin_of(settings.upstream)
-    proxy = Proxy(settings.proxy) if settings.proxy is not None else None
+    origin = origin_of(place.upstream.parts)
+    proxy = Proxy(place.way) if place.way is not None else None
     first = proxy.origin if proxy is not None else origin
     resolver = Resolver(first.host, first.port, refresh_seconds=0, monotonic=clock.monotonic)
     tls = tls_context(settings) if origin.scheme == "https" else None
     return Dialer(origin, resolver, tls=tls, proxy=proxy)
 
 
-def question(settings: Settings, key: str | None) -> bytes:
-    """The head of the request; `key` is `None` where clients come with their own."""
-    origin, prefix = origin_of(settings.upstream), settings.upstream.path.rstrip("/")
+def question(place: Place) -> bytes:
+    """The head of the request, with the server's key if it has one for this place."""
+    parts = place.upstream.parts
+    origin, prefix = origin_of(parts), parts.path.rstrip("/")
     added = b""
-    if settings.proxy is not None and origin.scheme == "http":
+    if place.way is not None and origin.scheme == "http":
         prefix = f"{origin}{prefix}"
-        added = Proxy(settings.proxy).header
-    if key is not None:
-        added += b"\r\nx-api-key: " + key.encode()
+        added = Proxy(place.way).header
+    if place.upstream.api_key is not None:
+        added += b"\r\nx-api-key: " + place.upstream.api_key.encode()
     lines = (
         f"GET {prefix}{TARGET} HTTP/1.1",
         f"host: {origin.authority}",
@@ -98,48 +156,52 @@ def question(settings: Settings, key: str | None) -> bytes:
     return "\r\n".join(lines).encode() + added + b"\r\n\r\n"
 
 
-def judged(answer: Answer, settings: Settings, seconds: float, key: str | None) -> Iterator[Finding]:
-    """What the upstream's answer to `TARGET` says of it, and of `key`."""
+def judged(answer: Answer, place: Place, settings: Settings, seconds: float) -> Iterator[Finding]:
+    """What an upstream's answer to `TARGET` says of it, and of its key."""
     status = answer.status
-    where = f"{settings.upstream_url} answers within {max(seconds * 1000, 1):.0f} ms"
-    if settings.proxy is not None:
-        where += f", through the proxy {Proxy(settings.proxy)}"
+    where = f"{place.upstream.url} answers within {max(seconds * 1000, 1):.0f} ms"
+    if place.way is not None:
+        where += f", through the proxy {Proxy(place.way)}"
     if status in {401, 403} or (status == 200 and _is_page(answer.body)):
         yield ok("upstream", where)
     elif 300 <= status < 400:
         to = shown(answer.location or "an unknown place")
-        yield problem("upstream", f"{where}, and sends us to {to}", "set `upstream_url` to the API itself")
+        yield problem(
+            "upstream", f"{where}, and sends us to {to}", f"set {place.url_setting} to the API itself"
+        )
     elif status == 429 or status >= 500:
         advice = "it is busy or has trouble of its own; try again later"
         yield warning("upstream", f"{where}, with status {status}", advice)
     else:
-        advice = f"check the host and the path of `upstream_url`; Anthropic's is {_default_url()}"
+        advice = f"check the host and the path of {place.url_setting}; Anthropic's is {_default_url()}"
         yield warning(
             "upstream", f"{where}, but not to `GET {TARGET}` as Anthropic does (status {status})", advice
         )
-    yield _credential(status, settings, key, has_models=_is_page(answer.body))
+    yield _credential(status, place, settings, has_models=_is_page(answer.body))
 
 
-def _credential(status: int, settings: Settings, key: str | None, *, has_models: bool) -> Finding:
-    if key is None:
-        return _without_key(settings)
+def _credential(status: int, place: Place, settings: Settings, *, has_models: bool) -> Finding:
+    if place.upstream.api_key is None:
+        return _without_key(place, settings)
     if status == 401:
-        advice = "see that `anthropic_api_key` (ANTHROPIC_API_KEY) is whole, for this place, not revoked"
+        advice = f"see that {place.key_setting} is whole, for this place, not revoked"
         return problem("credential", "the upstream refuses the server's key (status 401)", advice)
     if status == 403:
-        advice = "check what `anthropic_api_key` (ANTHROPIC_API_KEY) may do, and from where"
+        advice = f"check what {place.key_setting} may do, and from where"
         return problem("credential", "the upstream lets the server's key do nothing (status 403)", advice)
     if status == 200 and has_models:
         return ok("credential", "the upstream takes the server's key")
     return skipped("credential", f"not known, since the upstream answered with status {status}")
 
 
-def _without_key(settings: Settings) -> Finding:
+def _without_key(place: Place, settings: Settings) -> Finding:
     if settings.effective_auth == "passthrough":
         return skipped("credential", "clients bring their own (`auth: passthrough`)")
-    if upstreams_of(settings)[0].credential == "identity":
+    if place.upstream.credential == "identity":
         return skipped("credential", "it is the name of the user who calls (`credential: identity`)")
-    advice = "set `anthropic_api_key` (ANTHROPIC_API_KEY), unless clients bring one beside their virtual key"
+    if settings.upstreams is not None:
+        return skipped("credential", "clients bring one beside their virtual key (`credential: client`)")
+    advice = f"set {place.key_setting}, unless clients bring one beside their virtual key"
     return warning("credential", "there is no key for the upstream", advice)
 
 

@@ -164,12 +164,16 @@ class Look:
             found |= {row[0]: KEYS.decode(row[1]) for row in self._connection.execute(query)}
         return found | self.many(KEYS, ids)
 
-    def key_ids(self, column: str, value: str) -> list[str]:
-        """Ids of the keys of a user or a team, deleted ones too."""
-        ids: list[str] = []
+    def key_ids(self, column: str, values: Sequence[str]) -> dict[str, list[str]]:
+        """Ids of the keys of users or teams, deleted ones too, by the ids of those who have any."""
+        found: dict[str, set[str]] = {}
         for table in (schema.keys, schema.deleted_keys):
-            ids += self._connection.execute(select(table.c.id).where(table.c[column] == value)).scalars()
-        return sorted(set(ids))
+            owner = table.c[column]
+            for start in range(0, len(values), STEP):
+                query = select(owner, table.c.id).where(owner.in_(values[start : start + STEP]))
+                for name, key_id in self._connection.execute(query):
+                    found.setdefault(name, set()).add(key_id)
+        return {name: sorted(ids) for name, ids in found.items()}
 
     def teams_of(self, user_id: str) -> list[Team]:
         """The teams that a user is a member of."""
@@ -178,6 +182,19 @@ class Look:
             members.user_id == user_id, schema.teams.c.id == members.team_id
         )
         return self._decoded(TEAMS, query.order_by(schema.teams.c.id))
+
+    def teams_and_keys_of(self, user_ids: Sequence[str]) -> dict[str, tuple[list[Team], int]]:
+        """The teams of each of these users, at most `STEP`, and how many keys they have."""
+        members, keys = schema.team_members.c, schema.keys.c
+        query = select(members.user_id, schema.teams.c.data).where(
+            members.user_id.in_(user_ids), schema.teams.c.id == members.team_id
+        )
+        teams: dict[str, list[Team]] = {}
+        for user_id, data in self._connection.execute(query.order_by(schema.teams.c.id)):
+            teams.setdefault(user_id, []).append(TEAMS.decode(data))
+        counted = select(keys.user_id, func.count()).where(keys.user_id.in_(user_ids)).group_by(keys.user_id)
+        counts = {row[0]: int(row[1]) for row in self._connection.execute(counted)}
+        return {one: (teams.get(one, []), counts.get(one, 0)) for one in user_ids}
 
     def audit(
         self, conditions: Sequence[ColumnElement[bool]] = (), *, limit: int, skip: int = 0

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
@@ -221,7 +221,7 @@ class Reader:
                     return Count(min(number, at_most), exact=False)
         return Count(number, exact=True)
 
-    def sums(
+    def sums(  # noqa: PLR0913  # each a part of the question
         self,
         first: date,
         last: date,
@@ -230,6 +230,7 @@ class Reader:
         limit: int = MAX_SUMS,
         dearest_first: bool = False,
         equal: Mapping[str, str | int] | None = None,
+        measures: Sequence[str] = MEASURES,
     ) -> list[Sums]:
         """Sums over the UTC days from `first` to `last` for each value of the dimensions `by`, in order.
 
@@ -241,6 +242,7 @@ class Reader:
             limit: of rows, at most `MAX_SUMS`.
             dearest_first: in the order of their cost in the place of that of the dimensions.
             equal: dimensions that must have a value.
+            measures: of `Sums`, those that are added up; the others are 0. Each takes time.
 
         Raises:
             KeyError: a dimension that does not exist, or not beside `tag`.
@@ -254,7 +256,7 @@ class Reader:
         dimensions = [columns[name] for name in by]
         conditions = [columns[name] == value for name, value in equal.items()]
         query = (
-            select(*dimensions, *(func.coalesce(func.sum(table.c[name]), 0).label(name) for name in MEASURES))
+            select(*dimensions, *(func.coalesce(func.sum(table.c[name]), 0).label(name) for name in measures))
             .where(
                 table.c.day.between(first, last), table.c.group_number == rollup_groups.c.number, *conditions
             )
@@ -264,6 +266,37 @@ class Reader:
         )
         with translated(), self._engines.read.connect() as connection:
             return [_sums(row._asdict()) for row in connection.execute(query)]
+
+    def costs(
+        self, by: Dimension, names: Sequence[str] | None = None, *, model: str | None = None
+    ) -> dict[str, int]:
+        """Nano-dollars of all days for each value of the dimension `by`.
+
+        Args:
+            by: `principal`, `end_user` or `tag`.
+            names: of those alone, `None` for all.
+            model: of this model alone, `None` for all.
+        """
+        table, groups = tag_rollups if by == "tag" else rollups, rollup_groups.c
+        column = groups[by]
+        # First by group, which are few: what stands for a number is looked up once then, not for each day.
+        by_group = (
+            select(table.c.group_number.label("number"), func.sum(table.c.cost_nanousd).label("nanousd"))
+            .group_by(table.c.group_number)
+            .subquery()
+        )
+        conditions: list[ColumnElement[bool]] = []
+        if names is not None:
+            conditions.append(column.in_(list(names)))
+        if model is not None:
+            conditions.append(groups.model == model)
+        query = (
+            select(column, func.sum(by_group.c.nanousd))
+            .where(by_group.c.number == groups.number, *conditions)
+            .group_by(column)
+        )
+        with translated(), self._engines.read.connect() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
 
     def sessions(
         self, start: datetime, end: datetime, *, limit: int = MAX_SUMS
@@ -291,7 +324,7 @@ class Reader:
 
 def _sums(row: dict[str, Any]) -> Sums:
     # PostgreSQL sums bigint as numeric, which comes as Decimal.
-    return Sums(**(row | {name: int(row[name]) for name in MEASURES}))
+    return Sums(**(row | {name: int(row.get(name, 0)) for name in MEASURES}))
 
 
 def _fetched(connection: Connection, places: Sequence[int]) -> list[Entry]:

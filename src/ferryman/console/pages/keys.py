@@ -202,9 +202,9 @@ async def _key(visit: Visit) -> dict[str, Any]:
 
 async def _offered(visit: Visit) -> tuple[list[Field], list[str]]:
     """The fields with teams and budgets to choose from, and users to type."""
-    teams = (await visit.perform("GET /team/list"))[:MAX_OFFERED]
-    budgets = (await visit.perform("GET /budget/list"))[:MAX_OFFERED]
-    users = (await visit.perform("GET /user/list", page_size=MAX_OFFERED))["users"]
+    teams = (await visit.glance("GET /team/list"))[:MAX_OFFERED]
+    budgets = (await visit.glance("GET /budget/list"))[:MAX_OFFERED]
+    users = (await visit.glance("GET /user/list", page_size=MAX_OFFERED))["users"]
     fields = with_options(
         FIELDS,
         team_id=[(one["team_id"], one["team_alias"] or one["team_id"]) for one in teams],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
+from ferryman.console.aliases import named
 from ferryman.console.figures import latest
 from ferryman.console.visit import Page, Visit
 from ferryman.errors import InvalidRequest, PermissionDenied
@@ -15,11 +16,17 @@ from ferryman.model import Cost, Entry
 from ferryman.pricing.anew import priced_anew
 from ferryman.pricing.catalog import CLASSES, FALLBACK, OVERRIDE, Catalog, Found
 from ferryman.pricing.explain import dollars, price_lines
+from ferryman.store import schema_access
+from ferryman.store.access_look import KEYS
+from ferryman.store.access_rows import Key
 from ferryman.store.read import Filter
 
 PATH = "/ui/models"
 DAYS = 90
 """In which models are looked for that have no price, and whose entries are priced anew."""
+
+MAX_ALIASES = 200
+"""On the page; a list of Argo's makes about a hundred."""
 
 REPRICE_SECONDS = 15.0
 """Of work for one click; what is left after it takes another one. A worker gives up after a minute."""
@@ -58,6 +65,8 @@ async def _shown(visit: Visit, done: dict[str, Any] | None) -> Response:
     sums = await visit.ask(lambda: visit.figures().dearest(period, "model", 500))
     used = {one.name: one for one in sums if one.name}
     at = datetime.fromtimestamp(visit.now, UTC)
+    told = visit.backing.models()
+    aliases = named(visit.backing.settings, told, await visit.ask(lambda: _with_aliases(visit)))
     guessed = [(one, catalog.find(name).model.id) for name, one in used.items() if _is_guessed(catalog, name)]
     names = {*(model.id for model in catalog.models), *_own(visit)}
     spent = {name: used[name].cost_nanousd if name in used else -1 for name in names}
@@ -65,6 +74,9 @@ async def _shown(visit: Visit, done: dict[str, Any] | None) -> Response:
     return visit.render(
         "models.html",
         rows=[row for name in ordered for row in _rows(catalog.find(name), name, at)],
+        aliases=aliases[:MAX_ALIASES],
+        further_aliases=max(len(aliases) - MAX_ALIASES, 0),
+        listed=len(told.models),
         classes=[name.replace("_", " ") for name in CLASSES],
         revision=catalog.revision,
         web_search=dollars(catalog.web_search_picousd),
@@ -76,6 +88,15 @@ async def _shown(visit: Visit, done: dict[str, Any] | None) -> Response:
         can_change=visit.caller.role == "admin",
         done=done,
     )
+
+
+def _with_aliases(visit: Visit) -> list[Key]:
+    """Keys with names of models of their own, newest first."""
+    with visit.backing.store.access.look() as look:
+        keys: list[Key] = look.page(
+            KEYS, [schema_access.keys.c.data.like('%"aliases":{"%')], limit=MAX_ALIASES
+        ).records
+    return [key for key in keys if key.aliases]
 
 
 def _is_guessed(catalog: Catalog, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from ferryman.console.figures import Figures, Period, Slice, chart, grouped, latest, percentile, total
+from ferryman.console.figures import RANKED, Figures, Period, Slice, chart, grouped, latest, percentile, total
 from ferryman.console.own import names_of, principals_of, shown_name
 from ferryman.console.visit import Page, Visit
 from ferryman.control.key_names import Named
@@ -59,8 +59,8 @@ async def show(visit: Visit) -> Response:
     principals = await principals_of(visit)
     figures, period = visit.figures(principals), latest(int(days), visit.now)
     before = Period(period.first - timedelta(days=int(days)), period.first - timedelta(days=1))
-    # Two at a time, on the two threads there are.
-    (by_day, users, entries), (keys, before_sums, names) = await asyncio.gather(
+    # Two at a time, on the two threads there are; budgets have threads of their own.
+    (by_day, users, entries), (keys, before_sums, names), budgets = await asyncio.gather(
         visit.ask(
             lambda: (
                 figures.sums(period, ("day", "model")),
@@ -69,12 +69,13 @@ async def show(visit: Visit) -> Response:
             )
         ),
         visit.ask(lambda: _of_keys(visit, figures, period, before)),
+        _budgets(visit),
     )
     return visit.render(
         "overview.html",
         days=days,
         spans=SPANS.items(),
-        budgets=await _budgets(visit),
+        budgets=budgets,
         period=period,
         whole=total(by_day),
         before=total(before_sums),
@@ -92,7 +93,7 @@ def _of_keys(
 ) -> tuple[list[Slice], list[Sums], dict[str, Named]]:
     """The dearest keys with their names, and the sums of the time before."""
     keys = figures.dearest(period, "principal")
-    return keys, figures.sums(before, ()), names_of(visit, [one.name for one in keys])
+    return keys, figures.sums(before, (), measures=RANKED), names_of(visit, [one.name for one in keys])
 
 
 def _latest(visit: Visit, principals: Sequence[str] | None) -> list[Entry]:
@@ -122,12 +123,12 @@ def _times(entries: list[Entry]) -> dict[str, Any]:
 async def _budgets(visit: Visit) -> dict[str, Any]:
     """The gateway's own budget, and those of others that are nearest to their end."""
     found: list[Capped] = []
-    keys = (await visit.perform("GET /key/list", return_full_object=True, size=100))["keys"]
+    keys = (await visit.glance("GET /key/list", return_full_object=True, size=100))["keys"]
     rows = [("key", one["key_alias"] or one["key_name"], f"/ui/keys/{one['token']}", one) for one in keys]
     whole = None
     if visit.caller.sees_all:
-        teams = (await visit.perform("GET /team/list"))[:100]
-        users = (await visit.perform("GET /user/list", page_size=100))["users"]
+        teams = (await visit.glance("GET /team/list"))[:100]
+        users = (await visit.glance("GET /user/list", page_size=100))["users"]
         rows += [
             ("team", one["team_alias"] or one["team_id"], f"/ui/teams/{one['team_id']}", one) for one in teams
         ]

@@ -21,7 +21,7 @@ PAGE_SIZE = 25
 MAX_REQUESTS = 2_000
 """Of one session on its page, the latest."""
 
-MAX_ROWS = 300
+MAX_ROWS = 100
 """Of them in the list below the tree; the rest is in the list of requests."""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from copy import copy
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, Self
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,8 +20,12 @@ from ferryman.store.grants import Machine
 from ferryman.store.read import Dimension
 from ferryman.store.store import Store
 
+_SUMMED_BY: Mapping[str, Dimension] = MappingProxyType(
+    {"key": "principal", "customer": "end_user", "tag": "tag"}
+)
+"""By which dimension of the sums a kind of scope is told apart; users and teams are by their keys."""
+
 NOT_SINCE: Mapping[Key, float] = MappingProxyType({})
-_FIRST, _LAST = date(1970, 1, 1), date(9999, 12, 31)
 
 
 class Counted(Protocol):
@@ -117,6 +121,19 @@ def _with_rows(scope: Scope, rows: Sequence[int], since: Mapping[Key, float] = N
     return msgspec.structs.replace(scope, budgets=budgets)
 
 
+class _Answer:
+    """What was read for one answer.
+
+    Attributes:
+        keys: ids of the keys of users and teams, by the ids of their scopes.
+        costs: by dimension and model; `None` where single names were asked for so far.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[str, list[str]] = {}
+        self.costs: dict[tuple[Dimension, str], Mapping[str, int] | None] = {}
+
+
 class LedgerSpends:
     """Sums of the ledger, whatever the window."""
 
@@ -125,24 +142,56 @@ class LedgerSpends:
         self._store = store
         self._clock = clock
         self._zone = ZoneInfo(time_zone)
+        self._answer: _Answer | None = None
 
     def __repr__(self) -> str:
         return "<LedgerSpends>"
 
+    def for_one_answer(self, *, only_counted: bool = False) -> Self:
+        """See `ferryman.control.access.operation.Spends`. Here all is the ledger's."""
+        one = copy(self)
+        one._answer = _Answer()  # noqa: SLF001  # of the same class
+        return one
+
+    def expect(self, scope_ids: Sequence[str]) -> None:
+        """See `ferryman.control.access.operation.Spends`."""
+        if self._answer is not None:
+            self._find_keys(scope_ids, self._answer)
+
     def spent(self, scope_id: str, window: str, model: str = "") -> int:  # of the protocol
         """Nano-dollars that a key, user, team, customer or tag has ever spent."""
+        answer = self._answer or _Answer()
         kind, _, name = scope_id.partition(":")
-        by: dict[str, Dimension] = {"key": "principal", "customer": "end_user", "tag": "tag"}
-        more: dict[str, str] = {"model": model} if model else {}
-        if kind in by:
-            sums = self._store.read.sums(_FIRST, _LAST, by=(), equal={by[kind]: name, **more})
-            return sum(one.cost_nanousd for one in sums)
+        if kind in _SUMMED_BY:
+            return self._sum(_SUMMED_BY[kind], [name], model, answer)
+        if scope_id not in answer.keys:
+            self._find_keys([scope_id], answer)
+        return self._sum("principal", answer.keys[scope_id], model, answer)
+
+    def _find_keys(self, scope_ids: Sequence[str], answer: _Answer) -> None:
+        names: dict[str, list[str]] = {}
+        for scope_id in scope_ids:
+            kind, _, name = scope_id.partition(":")
+            names.setdefault(kind, []).append(name)
         with self._store.access.look() as look:
-            ids = set(look.key_ids(f"{kind}_id", name))
-        if not ids:
+            for kind, named in names.items():
+                found = look.key_ids(f"{kind}_id", named)
+                answer.keys |= {f"{kind}:{name}": found.get(name, []) for name in named}
+
+    def _sum(self, by: Dimension, names: Sequence[str], model: str, answer: _Answer) -> int:
+        """What these names have spent together.
+
+        A question reads all days, whether for one key or for all, so that an answer asks once for all of
+        them. End users and tags may be many more: only where an answer has several all are read.
+        """
+        if not names:
             return 0
-        sums = self._store.read.sums(_FIRST, _LAST, by=("principal",), equal=more)
-        return sum(one.cost_nanousd for one in sums if one.principal in ids)
+        known = answer.costs.get((by, model))
+        if known is None:
+            is_first = (by, model) not in answer.costs and by != "principal"
+            known = self._store.read.costs(by, names if is_first else None, model=model or None)
+            answer.costs[by, model] = None if is_first else known
+        return sum(known.get(name, 0) for name in names)
 
     def resets_at(self, window: str, anchor: str) -> float | None:
         """Unix time at which the window ends that runs now."""
@@ -171,15 +220,27 @@ class Spends(LedgerSpends):
         """Read from both; `time_zone` is an IANA name."""
         super().__init__(store, clock, time_zone)
         self._authority = authority
+        self._only_counted = False
 
     def __repr__(self) -> str:
         return f"<Spends of {self._authority!r}>"
+
+    def for_one_answer(self, *, only_counted: bool = False) -> Self:
+        """See `ferryman.control.access.operation.Spends`."""
+        one = super().for_one_answer()
+        one._only_counted = only_counted  # noqa: SLF001  # of the same class
+        return one
+
+    def expect(self, scope_ids: Sequence[str]) -> None:
+        """See `ferryman.control.access.operation.Spends`."""
+        if not self._only_counted:
+            super().expect(scope_ids)
 
     def spent(self, scope_id: str, window: str, model: str = "") -> int:
         """Nano-dollars in the window that runs, if a budget counts it; else ever."""
         if self._authority.counts(scope_id, window, model):
             return self._authority.spent(scope_id, window, model)
-        return super().spent(scope_id, window, model)
+        return 0 if self._only_counted else super().spent(scope_id, window, model)
 
     def counts(self, scope_id: str, window: str, model: str = "") -> bool:
         """Whether a budget counts it."""

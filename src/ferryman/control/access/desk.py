@@ -92,7 +92,13 @@ class Desk:
         return await self.asking.in_thread(lambda: self._found(token))
 
     async def perform(
-        self, caller: Caller, client: str | None, named: str, members: Mapping[str, Any]
+        self,
+        caller: Caller,
+        client: str | None,
+        named: str,
+        members: Mapping[str, Any],
+        *,
+        only_counted: bool = False,
     ) -> Any:  # noqa: ANN401  # JSON
         """What an operation answers, carried out for `caller` as if it had sent the request.
 
@@ -101,6 +107,7 @@ class Desk:
             client: address of who asks, for the audit log.
             named: method and path, such as `POST /key/generate`.
             members: what is asked, as JSON has it.
+            only_counted: see `Spends.for_one_answer`.
 
         Raises:
             PermissionDenied: its role does not open it.
@@ -111,7 +118,8 @@ class Desk:
         check_role(caller, operation.method, operation.path)
         raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in members.items()}
         asked = from_body(operation.asks, raw)
-        return msgspec.json.decode(await self._carried_out(operation, asked, caller, client))
+        spends = self._spends.for_one_answer(only_counted=only_counted)
+        return msgspec.json.decode(await self._carried_out(operation, asked, caller, client, spends))
 
     @cached_property
     def _operations(self) -> dict[str, Operation]:
@@ -149,7 +157,8 @@ class Desk:
             asked = from_body(operation.asks, await members_of(request) | named)
         caller = getattr(request.state, "caller", OPERATOR)
         client = None if request.client is None else request.client.host
-        told = await self._carried_out(operation, asked, caller, client)
+        spends = self._spends.for_one_answer()
+        told = await self._carried_out(operation, asked, caller, client, spends)
         return Response(told, media_type="application/json", headers=_HEADERS)
 
     async def _carried_out(
@@ -158,9 +167,10 @@ class Desk:
         asked: Any,  # noqa: ANN401  # what the operation asks
         caller: Caller,
         client: str | None,
+        spends: Spends,
     ) -> bytes:
         full, asks = self._publisher.is_full, self._asks_for_keys
-        context = Context(caller, self._now_microseconds(), self.is_master, self._spends, full, asks)
+        context = Context(caller, self._now_microseconds(), self.is_master, spends, full, asks)
         told, change = await self.asking.in_thread(
             lambda: self._done(operation, context, asked, Actor(caller.name, client))
         )
@@ -183,7 +193,7 @@ class Desk:
         else:
             with self._store.access.look() as look:
                 told = operation.work(look, context, asked)
-        return msgspec.json.encode(told(self._spends)), change
+        return msgspec.json.encode(told(context.spends)), change
 
     def _now_microseconds(self) -> int:
         return int(self._clock.now() * 1_000_000)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -15,6 +15,17 @@ from ferryman.store.grants import Machine
 
 class Spends(Protocol):
     """What was spent: the one truth for what is shown and for what is enforced."""
+
+    def for_one_answer(self, *, only_counted: bool = False) -> Self:
+        """The same, to make one answer with: what many records of a list ask of the ledger is read once.
+
+        Args:
+            only_counted: where budgets count, whoever has none is said to have spent nothing, which takes no
+                time. For those who ask for names or for budgets.
+        """
+
+    def expect(self, scope_ids: Sequence[str]) -> None:
+        """These users and teams will be asked for, so that one question to the database does for all."""
 
     def spent(self, scope_id: str, window: str, model: str = "") -> int:
         """Nano-dollars in the window that runs now; an empty one is without end."""

@@ -140,7 +140,12 @@ def listed(look: Look, _context: Context, asked: asks.TeamList) -> Told:
     teams: list[Team] = (
         look.page(TEAMS, limit=MAX_LISTED).records if asked.user_id is None else look.teams_of(asked.user_id)
     )
-    return lambda spends: [team_row(team, spends) for team in teams]
+
+    def told(spends: Spends) -> list[dict[str, Any]]:
+        spends.expect([f"team:{team.id}" for team in teams])
+        return [team_row(team, spends) for team in teams]
+
+    return told
 
 
 def _members(change: Change, context: Context, given: list[TeamMember]) -> list[Member]:

@@ -113,13 +113,12 @@ def listed(look: Look, _context: Context, asked: asks.UserList) -> Told:
     skip = (asked.page - 1) * asked.page_size
     found = look.page(USERS, conditions, limit=asked.page_size, skip=skip)
     users: list[User] = found.records
-    teams = [look.teams_of(user.id) for user in users]
-    counts = [look.count(KEYS, schema.keys.c.user_id == user.id) for user in users]
+    theirs = look.teams_and_keys_of([user.id for user in users])
 
     def told(spends: Spends) -> dict[str, Any]:
+        spends.expect([f"user:{user.id}" for user in users])
         rows = [
-            {**user_row(user, spends, theirs), "key_count": count}
-            for user, theirs, count in zip(users, teams, counts, strict=True)
+            {**user_row(user, spends, theirs[user.id][0]), "key_count": theirs[user.id][1]} for user in users
         ]
         return {
             "users": rows,
