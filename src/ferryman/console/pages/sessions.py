@@ -18,8 +18,9 @@ from ferryman.store.read import MAX_PAGE, Filter
 PATH = "/ui/sessions"
 PAGE_SIZE = 25
 
-MAX_REQUESTS = 2_000
-"""Of one session on its page, the latest."""
+MAX_REQUESTS = 1_000
+"""Of one session on its page, the latest: they lie all over the table, and each costs some 50 µs to read, or
+many times that where nothing of it is in memory."""
 
 MAX_ROWS = 100
 """Of them in the list below the tree; the rest is in the list of requests."""
