@@ -251,3 +251,14 @@ def test_sums_come_in_one_order_whatever_the_order_of_the_entries() -> None:
     rows = [row_of(encode(entry(number, session_id=f"s{number % 4}"))) for number in range(9)]
     assert summed(rows) == summed(rows[::-1]) == sorted(summed(rows))
     assert summed([row_of(encode(entry(1)))]) == []
+
+
+def test_span_of_a_session_holds_all_its_requests(store: Store) -> None:
+    made = [
+        entry(number, session_id="a", model=f"m{number % 2}", duration_seconds=0.0) for number in (1, 4, 9)
+    ]
+    store.write.insert_entries([entry(0, session_id="b"), *made, entry(12, session_id="b")])
+    span = store.sessions.span("a")
+    assert span == (made[0].started_at, made[-1].started_at + timedelta(microseconds=1))
+    assert len(store.read.page(Filter(session_id="a", start=span[0], end=span[1])).entries) == 3
+    assert store.sessions.span("nobody") is store.sessions.span("\0") is None

@@ -91,6 +91,19 @@ class Sessions:
                 last = rows[-1].last_place - 1
             return _sums(connection, list(latest), principals), last + 1
 
+    def span(self, session_id: str) -> tuple[datetime, datetime] | None:
+        """From when on and before when all requests of a session began, `None` if there is no such session.
+
+        With it a reader of its entries looks for them in those hours alone.
+        """
+        if "\0" in session_id:
+            return None  # which no session has, and PostgreSQL takes in no text
+        c = session_sums.c
+        query = select(func.min(c.started_at_microseconds), func.max(c.ended_at_microseconds))
+        with translated(), self._engines.read.connect() as connection:
+            first, last = connection.execute(query.where(c.session_id == session_id)).one()
+        return None if first is None else (moment(first), moment(last + 1))
+
 
 def _step(last: int, principals: Sequence[str] | None) -> Select[Any]:
     """The rows of `session_sums` with the newest requests up to a place, and which have the newest of all."""
