@@ -190,6 +190,8 @@ def multiply(target: SqliteFile | Postgres, copies: int, start: datetime = START
             if not engines.is_sqlite:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             copy(connection, number, start)
+    with engines.write.begin() as connection:
+        go_on(connection, copies)
     if not engines.is_sqlite:
         with engines.write.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET statement_timeout = 0")
@@ -224,6 +226,14 @@ def copy(connection: Connection, later: int, start: datetime) -> None:
     measures = ", ".join(schema.MEASURES)
     sums = f"SELECT {day}, group_number, {measures} FROM rollups WHERE day < '{end.date()}'"  # the same
     connection.exec_driver_sql(f"INSERT INTO rollups (day, group_number, {measures}) {sums}")
+
+
+def go_on(connection: Connection, days: int) -> None:
+    """Let each session go on for some days, with the same requests on each."""
+    longer = f"last_place = last_place + {days * 86_400_000 * MILLISECOND}"
+    later = f"ended_at_microseconds = ended_at_microseconds + {days * 86_400_000_000}"
+    more = ", ".join(f"{name} = {name} * {days + 1}" for name in ("requests", "errors", "cost_nanousd"))
+    connection.exec_driver_sql(f"UPDATE session_sums SET {longer}, {later}, {more}")
 
 
 def timed(name: str, work: Callable[[], object]) -> None:

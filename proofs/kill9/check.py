@@ -14,6 +14,7 @@ from ferryman.settings_store import Postgres, SqliteFile
 from ferryman.store import schema
 from ferryman.store.engine import open_engines
 from ferryman.store.rows import entry_of
+from ferryman.store.schema_sessions import session_sums
 from proofs.kill9.client import Answer, Clients
 from proofs.kill9.family import Family
 from proofs.kill9.upstream import Upstream
@@ -36,6 +37,8 @@ class Ledger:
             self.sums = dict(
                 zip(schema.MEASURES, map(int, connection.execute(select(*columns)).one()), strict=True)
             )
+            of_sessions = select(func.coalesce(func.sum(session_sums.c.requests), 0))
+            self.requests_of_sessions = int(connection.execute(of_sessions).scalar_one())
             self.checkpoints = len(connection.execute(select(schema.checkpoints)).all())
         engines.read.dispose()
         engines.write.dispose()
@@ -141,6 +144,9 @@ class Check:
             total = len(rows) if name == "requests" else sum(row[column] or 0 for row in rows)
             kept = self._ledger.sums[name]
             self._look(f"roll-ups: {name}", [(total, kept)], lambda pair: pair[0] != pair[1])
+        total = sum(row["session_id"] is not None for row in rows)
+        kept = self._ledger.requests_of_sessions
+        self._look("sums of sessions: requests", [(total, kept)], lambda pair: pair[0] != pair[1])
 
 
 class Verdict(NamedTuple):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ferryman.console.pages import every_page
+from ferryman.console.pages.sessions import MAX_REQUESTS
 from ferryman.console.session import COOKIE, IDLE_SECONDS, MOST_SECONDS
 from ferryman.console.site import HEADERS
 from ferryman.console.throttle import MAX_OF_ADDRESS, WINDOW_SECONDS
@@ -272,3 +273,17 @@ class Checker(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open
         assert self.open.pop() == tag
+
+
+def test_page_of_a_very_long_session_tells_that_it_shows_the_latest_requests(
+    lone: Control, visitor: Visitor
+) -> None:
+    made = [entry(number, session_id="long") for number in range(MAX_REQUESTS + 1)]
+    lone.store.write.insert_entries(made)
+    visitor.sign_in()
+    answer = visitor.get("/ui/sessions/long")
+    assert "more than 1,000 requests; the latest of them are shown" in answer.text
+    assert made[-1].id in answer.text
+    assert "1,001" in visitor.get("/ui/sessions").text, "all are added up in the list"
+    for nobody in ("short", "%00"):
+        assert visitor.get(f"/ui/sessions/{nobody}").status_code == 404

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.store.batches import OPEN, batches
@@ -17,15 +17,16 @@ from ferryman.store.engine import Engines, translated
 from ferryman.store.place import MILLISECOND, first_place
 from ferryman.store.rows import microseconds
 from ferryman.store.schema import entries
+from ferryman.store.schema_sessions import session_sums
 
 MAX_STEP = 1_000
 """Entries deleted in one transaction: some tens of milliseconds of the write lock."""
 
 
 def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP) -> int:
-    """Delete the oldest entries that started before `moment`, with their tags; their sums stay.
+    """Delete the oldest entries that started before `moment`, with their tags; their sums by day stay.
 
-    Batches of that time that are not open go too.
+    Batches of that time that are not open go too, and the sums of sessions without a later request.
 
     Returns:
         How many were deleted; less than `at_most` when none are left.
@@ -47,7 +48,18 @@ def delete_before(engines: Engines, moment: datetime, *, at_most: int = MAX_STEP
     over = (
         select(batches.c.id).where(made < microseconds(moment), status != OPEN).limit(min(at_most, MAX_STEP))
     )
+    sums = session_sums.c
+    sessions = (
+        select(*session_sums.primary_key)
+        .where(
+            sums.last_place < first_place(moment) + MILLISECOND,
+            sums.ended_at_microseconds < microseconds(moment),
+        )
+        .limit(min(at_most, MAX_STEP))
+        .with_for_update(skip_locked=True)  # a writer may have some of them, and wait for others of them
+    )
     with translated(), engines.write.begin() as connection:
+        connection.execute(delete(session_sums).where(tuple_(*session_sums.primary_key).in_(sessions)))
         connection.execute(delete(batches).where(batches.c.id.in_(over)))
         return connection.execute(delete(entries).where(entries.c.place.in_(old))).rowcount
 

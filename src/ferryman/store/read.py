@@ -19,7 +19,7 @@ from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
 from ferryman.store.rows import counts_in, entry_of, microseconds, moment
-from ferryman.store.schema import GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.schema import COLUMNS, GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
 from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
 
 MAX_PAGE = 1_000
@@ -332,5 +332,6 @@ def _fetched(connection: Connection, places: Sequence[int]) -> list[Entry]:
     found: dict[int, Entry] = {}
     for start in range(0, len(places), STEP):
         query = select(entries).where(among(connection, places[start : start + STEP]))
-        found |= {row[0]: entry_of(row._asdict()) for row in connection.execute(query)}
+        rows = connection.execute(query)
+        found |= {row[0]: entry_of(dict(zip(COLUMNS, row, strict=True))) for row in rows}
     return [found[place] for place in places if place in found]

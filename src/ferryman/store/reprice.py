@@ -1,8 +1,8 @@
 """Entries priced anew, and their sums with them, while others write.
 
 A step is one transaction over a few entries: what they cost now is read, compared and written under a
-lock, and the difference goes into the roll-ups. So whoever is killed leaves whole steps, and whoever does
-it again finds nothing to do.
+lock, and the difference goes into the sums by day and by session. So whoever is killed leaves whole steps,
+and whoever does it again finds nothing to do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ferryman.store.read import Filter
 from ferryman.store.rollup import OTHER
 from ferryman.store.rows import cost_columns, entry_of, microseconds
 from ferryman.store.schema import GROUP, entries, rollup_groups, rollups, tag_rollups
+from ferryman.store.sessions import Key, change_costs
 from ferryman.store.walk import conditions
 
 STEP_ENTRIES = 500
@@ -128,6 +129,7 @@ def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entr
     sums: dict[tuple[str, int], int] = {}
     tag_sums: dict[tuple[str, int], int] = {}
     numbers: dict[tuple[str, tuple[object, ...]], int] = {}
+    session_sums: dict[Key, int] = {}
     differences: list[Charged] = []
     for row, entry, cost in changed:
         delta = cost.nanousd - _nanousd(entry.cost)
@@ -135,6 +137,9 @@ def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entr
         day = entry.started_at.date().isoformat()
         model, ended, status_class = entry.model or "", entry.ended.value, row.status_class
         who = (entry.principal or "", entry.end_user or "")
+        if entry.session_id and delta:
+            session = (entry.session_id, who[0], model)
+            session_sums[session] = session_sums.get(session, 0) + delta
         groups = [(rollups, sums, ("", model, *who, status_class, ended))]
         groups += [
             (tag_rollups, tag_sums, (tag, model, "", "", status_class, ended))
@@ -148,6 +153,7 @@ def _write(connection: Connection, changed: Sequence[tuple[Row[tuple[int]], Entr
     # In the order of the writer's: two that wait for each other's locks would do so for ever.
     for table, found in ((rollups, sums), (tag_rollups, tag_sums)):
         _add(connection, table, found)
+    change_costs(connection, session_sums)
     charge(connection, None, differences)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter, itemgetter
 from typing import Any
 from zlib import crc32
 
@@ -25,6 +26,7 @@ from ferryman.store.flat import (
     MAX_COUNT,
     MAX_NANOUSD,
     NOTHING,
+    CostRest,
     Flat,
     More,
     Rest,
@@ -91,6 +93,15 @@ _SAME_MORE = (
     "mutations",
 )
 """The same of `More`."""
+
+# All of one at once: an entry of a page is read in half the time.
+_same, _same_rest, _maybe, _same_more = (
+    itemgetter(*_SAME),
+    attrgetter(*_SAME_REST),
+    attrgetter(*_OR_NONE),
+    attrgetter(*_SAME_MORE),
+)
+_how = attrgetter(*CostRest.__struct_fields__)
 
 _NO_CACHE, _NO_TOOLS, _NO_DETAILS = CacheCreation(), ServerToolUse(), OutputTokensDetails()
 _NO_MORE = More()
@@ -246,10 +257,10 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     rest = decode_rest(row["rest"])
     more = rest.more or _NO_MORE
     return Entry(
-        **{name: row[name] for name in _SAME},
-        **{name: getattr(rest, name) for name in _SAME_REST},
-        **{name: _or_none(getattr(rest, name)) for name in _OR_NONE},
-        **{name: getattr(more, name) for name in _SAME_MORE},
+        **dict(zip(_SAME, _same(row), strict=True)),
+        **dict(zip(_SAME_REST, _same_rest(rest), strict=True)),
+        **dict(zip(_OR_NONE, _there(_maybe(rest)), strict=True)),
+        **dict(zip(_SAME_MORE, _same_more(more), strict=True)),
         started_at=moment(row["started_at_microseconds"]),
         ended=Ended(row["ended"]),
         usage=_usage_of(rest, more),
@@ -269,19 +280,19 @@ def counts_in(rest: str) -> list[int]:
     return [count if isinstance(count, int) else 0 for count in decode_rest(rest).counts]
 
 
-def _or_none(value: Any) -> Any:  # noqa: ANN401  # whatever it is
-    return None if value == ABSENT else value
+def _there(values: Iterable[Any]) -> list[Any]:
+    return [None if value == ABSENT else value for value in values]
 
 
 def _cost_of(nanousd: int | None, rest: Rest) -> Cost | None:
     how = rest.cost
     if nanousd is None or how is None:
         return None
-    return Cost(nanousd=nanousd, **{name: getattr(how, name) for name in how.__struct_fields__})
+    return Cost(nanousd=nanousd, **dict(zip(CostRest.__struct_fields__, _how(how), strict=True)))
 
 
 def _usage_of(rest: Rest, more: More) -> Usage | None:
-    counts = [_or_none(count) for count in rest.counts]
+    counts = _there(rest.counts)
     cache, tools = CacheCreation(*counts[4:6]), ServerToolUse(*counts[6:8])
     details = OutputTokensDetails(*counts[8:])
     usage = Usage(
@@ -289,8 +300,8 @@ def _usage_of(rest: Rest, more: More) -> Usage | None:
         cache_creation=None if cache == _NO_CACHE else cache,
         server_tool_use=None if tools == _NO_TOOLS else tools,
         output_tokens_details=None if details == _NO_DETAILS else details,
-        service_tier=_or_none(rest.service_tier),
-        inference_geo=_or_none(rest.inference_geo),
+        service_tier=rest.service_tier or None,
+        inference_geo=rest.inference_geo or None,
         speed=more.speed,
         iterations=more.iterations,
     )

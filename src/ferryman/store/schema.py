@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration; a database that is there needs none (and alembic is not loaded)."""
 
 VERSION_TABLE = "ferryman_version"

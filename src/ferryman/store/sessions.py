@@ -1,33 +1,42 @@
-"""Which sessions there were lately, and what each came to.
+"""What each session came to: added up as its entries are inserted, and read, the latest first.
 
-No table is by session. The index of sessions is by hour and value, so that an hour's sessions are one stretch
-of it: hours are walked back until a page is full, and what is on it is added up from its own entries.
+The sums are kept in the transaction that inserts the entries, as the roll-ups are: one row for each session,
+principal and model. A page of sessions walks the index of their last requests and reads no entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import Connection, Select, bindparam, exists, func, select, union_all, update
 
 from ferryman.store.engine import Engines, translated
-from ferryman.store.place import hour_of, key_of
-from ferryman.store.rows import moment
-from ferryman.store.schema import entries
+from ferryman.store.place import LAST_PLACE
+from ferryman.store.rows import Row, moment
+from ferryman.store.schema import COLUMNS
+from ferryman.store.schema_sessions import session_sums
 
-HOURS = 168
-"""How far before its last request a session is added up; the page of one session tells all."""
+STEP_ROWS = 64
+"""Rows looked at in one query: a page's sessions mostly, where each has a row or two."""
 
-MAX_HOURS_WALKED = 720
-"""With any session in them; a month of them, each a fifth of a millisecond and more."""
+MAX_STEPS = 100
+"""For a page; beyond them, with sessions of hundreds of models, it is shorter than it may be."""
 
-_KEYS_OF_HOUR = 1 << 32
+Key = tuple[str, str, str]
+"""A session, principal and model; `''` is what an entry does not have."""
+
+_NUMBER = {name: number for number, name in enumerate(COLUMNS)}
+_PLACE, _STARTED, _DURATION = (
+    _NUMBER[name] for name in ("place", "started_at_microseconds", "duration_microseconds")
+)
+_SESSION, _PRINCIPAL, _MODEL = (_NUMBER[name] for name in ("session_id", "principal", "model"))
+_FAILED, _COST = _NUMBER["failed"], _NUMBER["cost_nanousd"]
 
 
 class SessionSums(NamedTuple):
-    """What a session came to within `HOURS` before its last request.
+    """What a session came to, with those of its entries that were deleted meanwhile.
 
     Attributes:
         place: of its last request.
@@ -64,84 +73,113 @@ class Sessions:
         Args:
             limit: of sessions.
             before: only those whose last request stands before this place.
-            principals: only requests of these are seen, `None` for all.
+            principals: only requests of these are seen, at most 500 (SQLite takes no more); `None` for all.
         """
-        found: list[SessionSums] = []
+        if principals is not None and not principals:
+            return [], None
+        latest: dict[str, int] = {}
+        last = LAST_PLACE if before is None else before - 1
         with translated(), self._engines.read.connect() as connection:
-            newest = connection.execute(_highest_key()).scalar() or 0
-            for key, place in self._latest(connection, before, principals):
-                hours = range(max((key >> 32) - HOURS, 0), (newest >> 32) + 1)
-                sums = self._sums(connection, hours, place, principals)
-                if sums is None:
-                    continue
-                if len(found) == limit:
-                    return found, found[-1].place
-                found.append(sums)
-        return found, None
+            for _ in range(MAX_STEPS):
+                rows = connection.execute(_step(last, principals)).all()
+                latest |= {row.session_id: row.last_place for row in rows if row.is_latest}
+                if len(latest) > limit:
+                    shown = list(latest)[:limit]
+                    return _sums(connection, shown, principals), latest[shown[-1]]
+                if len(rows) < STEP_ROWS:
+                    return _sums(connection, list(latest), principals), None
+                last = rows[-1].last_place - 1
+            return _sums(connection, list(latest), principals), last + 1
 
-    def _latest(
-        self, connection: Connection, before: int | None, principals: Sequence[str] | None
-    ) -> Iterator[tuple[int, int]]:
-        """Keys of sessions with the place of the last request under each, hour by hour."""
-        column, place = entries.c.session_id_key, entries.c.place
-        bound = None if before is None else (hour_of(before) + 1) * _KEYS_OF_HOUR
-        for _ in range(MAX_HOURS_WALKED):
-            last = _highest_key()
-            if bound is not None:
-                last = last.where(column < bound)
-            highest = connection.execute(last).scalar()
-            if highest is None:
-                return
-            hour = highest >> 32
-            bound = hour * _KEYS_OF_HOUR
-            query = select(column, func.max(place).label("place")).where(
-                column.between(bound, bound + _KEYS_OF_HOUR - 1)
-            )
-            if before is not None:
-                query = query.where(place < before)
-            if principals is not None:
-                query = query.where(entries.c.principal_key.in_([key_of(hour, one) for one in principals]))
-            for row in connection.execute(query.group_by(column).order_by(func.max(place).desc())).all():
-                yield row[0], row[1]
+    def span(self, session_id: str) -> tuple[datetime, datetime] | None:
+        """From when on and before when all requests of a session began, `None` if there is no such session.
 
-    def _sums(
-        self, connection: Connection, hours: range, place: int, principals: Sequence[str] | None
-    ) -> SessionSums | None:
-        """What a session comes to in `hours`, by its entry at `place`; `None` if that is not its last."""
-        c = entries.c
-        named = connection.execute(select(c.session_id, c.principal).where(c.place == place)).one()
-        keys = [key_of(hour, named[0]) for hour in hours]
-        own = [] if principals is None else [c.principal.in_(list(principals))]
-        query = (
-            select(
-                c.model,
-                func.count(),
-                func.sum(case((c.failed, 1), else_=0)),
-                func.sum(func.coalesce(c.cost_nanousd, 0)),
-                func.min(c.started_at_microseconds),
-                func.max(c.started_at_microseconds + c.duration_microseconds),
-                func.max(c.place),
-            )
-            .where(c.session_id_key.in_(keys), c.session_id == named[0], *own)
-            .group_by(c.model)
-        )
-        rows = sorted(connection.execute(query).all(), key=lambda row: -row[1])
-        if not rows or max(row[6] for row in rows) != place:
-            return None
-        return SessionSums(
-            named[0],
-            place,
-            named[1],
-            moment(min(row[4] for row in rows)),
-            moment(max(row[5] for row in rows)),
-            sum(row[1] for row in rows),
-            sum(int(row[2]) for row in rows),
-            sum(int(row[3]) for row in rows),
-            tuple(row[0] for row in rows if row[0]),
-        )
+        With it a reader of its entries looks for them in those hours alone.
+        """
+        if "\0" in session_id:
+            return None  # which no session has, and PostgreSQL takes in no text
+        c = session_sums.c
+        query = select(func.min(c.started_at_microseconds), func.max(c.ended_at_microseconds))
+        with translated(), self._engines.read.connect() as connection:
+            first, last = connection.execute(query.where(c.session_id == session_id)).one()
+        return None if first is None else (moment(first), moment(last + 1))
 
 
-def _highest_key() -> Select[Any]:
-    """The last key in the index of sessions, which the condition lets the database use."""
-    column = entries.c.session_id_key
-    return select(func.max(column)).where(column.is_not(None))
+def _step(last: int, principals: Sequence[str] | None) -> Select[Any]:
+    """The rows of `session_sums` with the newest requests up to a place, and which have the newest of all."""
+    table = session_sums.alias("walked")
+    newest = select(table.c.session_id, table.c.last_place).where(table.c.last_place <= last)
+    newest = newest.order_by(table.c.last_place.desc()).limit(STEP_ROWS)
+    step = newest.subquery("step")
+    if principals is not None:
+        # Of each by itself: with all in one condition SQLite would read and sort whatever they have.
+        parts = [newest.where(table.c.principal == one).subquery() for one in dict.fromkeys(principals)]
+        each = union_all(*(select(part) for part in parts)).subquery()
+        step = select(each).order_by(each.c.last_place.desc()).limit(STEP_ROWS).subquery("step")
+    other = session_sums.alias("other")
+    newer = exists().where(other.c.session_id == step.c.session_id, other.c.last_place > step.c.last_place)
+    if principals is not None:
+        # An expression, which no index is of: by that of principals all newer rows of theirs would be read.
+        newer = newer.where(func.coalesce(other.c.principal, "").in_(list(principals)))
+    return select(step, (~newer).label("is_latest")).order_by(step.c.last_place.desc())
+
+
+def _sums(
+    connection: Connection, session_ids: list[str], principals: Sequence[str] | None
+) -> list[SessionSums]:
+    """What these sessions came to, in this order."""
+    c = session_sums.c
+    query = select(session_sums).where(c.session_id.in_(session_ids))
+    if principals is not None:
+        query = query.where(c.principal.in_(list(principals)))
+    found: dict[str, list[Any]] = {session_id: [] for session_id in session_ids}
+    for row in connection.execute(query) if session_ids else ():
+        found[row.session_id].append(row)
+    return [_together(rows) for rows in found.values() if rows]
+
+
+def _together(rows: list[Any]) -> SessionSums:
+    last = max(rows, key=lambda row: row.last_place)
+    models: dict[str, int] = {}
+    for row in rows:
+        models[row.model] = models.get(row.model, 0) + row.requests
+    return SessionSums(
+        last.session_id,
+        last.last_place,
+        last.principal or None,
+        moment(min(row.started_at_microseconds for row in rows)),
+        moment(max(row.ended_at_microseconds for row in rows)),
+        sum(row.requests for row in rows),
+        sum(row.errors for row in rows),
+        sum(row.cost_nanousd for row in rows),
+        tuple(sorted(filter(None, models), key=lambda model: -models[model])),
+    )
+
+
+def summed(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+    """Rows of `session_sums` for these of `entries`, sorted: two writers take the locks in one order."""
+    alike: dict[Key, list[tuple[int, ...]]] = {}
+    for row in rows:
+        values = row.values
+        if session_id := values[_SESSION]:
+            started, nanousd = values[_STARTED], values[_COST] or 0
+            ended = started + values[_DURATION]
+            key = session_id, values[_PRINCIPAL], values[_MODEL]
+            alike.setdefault(key, []).append((values[_PLACE], started, ended, values[_FAILED], nanousd))
+    return [(*key, *_totals(alike[key])) for key in sorted(alike)]
+
+
+def _totals(measures: list[tuple[int, ...]]) -> tuple[int, ...]:
+    places, starts, ends, errors, costs = zip(*measures, strict=True)
+    return max(places), min(starts), max(ends), len(places), sum(errors), sum(costs)
+
+
+def change_costs(connection: Connection, differences: Mapping[Key, int]) -> None:
+    """Add nano-dollars to what sessions cost; nothing where the sums are gone already."""
+    c = session_sums.c
+    query = update(session_sums).values(cost_nanousd=c.cost_nanousd + bindparam("delta"))
+    names = ("session_id", "principal", "model")
+    query = query.where(*(c[name] == bindparam(f"its_{name}") for name in names))
+    for key, delta in sorted(differences.items()):  # in the writer's order
+        named = {f"its_{name}": value for name, value in zip(names, key, strict=True)}
+        connection.execute(query, {**named, "delta": delta})

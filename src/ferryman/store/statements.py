@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, Integer, S
 
 from ferryman.store import schema
 from ferryman.store.rows import Row
+from ferryman.store.schema_sessions import session_sums
 
 Values = tuple[Any, ...]
 
@@ -42,6 +43,7 @@ class Database(NamedTuple):
     tags: Statement
     rollups: Statement
     tag_rollups: Statement
+    session_sums: Statement
     find_group: str
     make_group: str
     checkpoint: str
@@ -93,7 +95,7 @@ def _there_postgres(connection: Connection, places: list[int]) -> dict[int, str]
 
 def _statements(
     insert: Callable[[Table], str], mark: str
-) -> tuple[Statement, Statement, Statement, Statement, str, str, str]:
+) -> tuple[Statement, Statement, Statement, Statement, Statement, str, str, str]:
     def inserting(table: Table, rest: str) -> Statement:
         return Statement(f"{insert(table)} {rest}", tuple(table.columns.keys()))
 
@@ -109,10 +111,23 @@ def _statements(
         inserting(schema.entry_tags, "ON CONFLICT DO NOTHING"),
         inserting(schema.rollups, adding),
         inserting(schema.tag_rollups, adding.replace("rollups.", "tag_rollups.")),
+        inserting(session_sums, f"ON CONFLICT (session_id, principal, model) DO UPDATE SET {_of_session()}"),
         f"SELECT number FROM rollup_groups WHERE {find}",  # noqa: S608  # names of our own
         f"INSERT INTO rollup_groups ({group}) VALUES ({group_marks}) ON CONFLICT DO NOTHING",  # noqa: S608  # the same
         f"INSERT INTO checkpoints VALUES ({marks}) ON CONFLICT (worker_id) {move}",  # noqa: S608  # the same
     )
+
+
+def _of_session() -> str:
+    """How a row of `session_sums` takes up another: the two databases call the greater of two differently."""
+    compared = {"last_place": ">", "started_at_microseconds": "<", "ended_at_microseconds": ">"}
+    changes = [
+        f"{name} = CASE WHEN excluded.{name} {sign} session_sums.{name}"
+        f" THEN excluded.{name} ELSE session_sums.{name} END"
+        for name, sign in compared.items()
+    ]
+    added = ("requests", "errors", "cost_nanousd")
+    return ", ".join(changes + [f"{name} = session_sums.{name} + excluded.{name}" for name in added])
 
 
 def _marks(mark: str, number: int) -> str:

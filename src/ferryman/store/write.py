@@ -1,8 +1,8 @@
 """Entries into the database: each one once, and its sums with it.
 
-A batch is one transaction: the rows that are new, the roll-ups of exactly those rows, and the checkpoints
-of the journals they come from. Whoever is killed in between, or does not know whether it was done, sends
-the same batch again.
+A batch is one transaction: the rows that are new, the sums of exactly those rows by day and by session, and
+the checkpoints of the journals they come from. Whoever is killed in between, or does not know whether it was
+done, sends the same batch again.
 
 The statements are text for the driver, not SQLAlchemy's expressions, and each database gets the rows in
 the way that costs it least; `python -m bench.store` measures it.
@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
-from ferryman.store import schema
+from ferryman.store import schema, sessions
 from ferryman.store.batches import settled, taken
 from ferryman.store.counters import Charged, Journal, charge, charged
 from ferryman.store.engine import Engines, translated
@@ -173,6 +173,8 @@ class Writer:
                 tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
+            if by_session := sessions.summed(new):
+                database.many(connection, database.session_sums, by_session)
             if self.noting is not None:
                 note(connection, self.machine, new, self.noting())
         charge(connection, journal, [*map(charged, new), *holds])
