@@ -88,7 +88,7 @@ def draw(small: Figure, day: str) -> str:
     """The chart as SVG text; `small` is CPU per 1 KB request, `day` when it was measured."""
     rows = [
         _Row("nginx, proxy_pass", 1.0, "nginx", f"{number(small.nginx)} µs"),
-        _Row("Ferryman", small.judged, "ferryman", f"{number(small.ferryman)} µs"),
+        _Row("Ferryman, everything on", small.judged, "ferryman", f"{number(small.ferryman)} µs"),
         *(_Row(label, ratio, "peer") for label, ratio in PEERS),
     ]
     bottom = TOP + ROW * len(rows)
