@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+MAX_OFFERED = 100
+"""Teams, users and budgets in lists to choose from; others can be typed or set over the API."""
+
 Kind = Literal["text", "dollars", "count", "list", "window", "choice"]
 
 

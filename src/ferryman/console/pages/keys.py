@@ -11,6 +11,7 @@ from ferryman.console.forms import (
     BUDGET,
     LENT,
     LIMITS,
+    MAX_OFFERED,
     MODELS,
     SOFT,
     Field,
@@ -25,8 +26,6 @@ from ferryman.errors import NotFound, PermissionDenied, RelayError
 PATH = "/ui/keys"
 PAGE_SIZE = 50
 CHART_DAYS = 30
-MAX_OFFERED = 100
-"""Teams, users and budgets in lists to choose from; others can be typed or set over the API."""
 
 STATUSES = (
     ("", "all"),

@@ -11,6 +11,7 @@ from ferryman.console.forms import (
     BUDGET,
     LENT,
     LIMITS,
+    MAX_OFFERED,
     MODELS,
     SOFT,
     Field,
@@ -22,7 +23,6 @@ from ferryman.console.visit import Handler, Page, Visit
 from ferryman.errors import RelayError
 
 PAGE_SIZE = 100
-MAX_OFFERED = 100
 MAX_KEYS_SHOWN = 100
 """Of a team or user; `/ui/keys` has all of them."""
 
