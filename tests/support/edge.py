@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tests.support.raw import RawRequest, read_request
+from tests.support.raw import RawRequest, read_request, receive
 
 DEADLINE_SECONDS = 10.0
 
@@ -27,7 +27,15 @@ class Connection:
         self._buffer = b""
 
     def request(self) -> RawRequest:
-        """Read one whole request. ConnectionError when the gateway closed instead."""
+        """Read one whole request. ConnectionError when the gateway closed instead.
+
+        The deadline counts from its first byte: between requests a connection may lie idle for as long as
+        the tests that share it take, and ends with the upstream at the latest.
+        """
+        if not self._buffer:
+            self.sock.settimeout(None)
+            self._buffer = receive(self.sock)
+            self.sock.settimeout(DEADLINE_SECONDS)
         request, self._buffer = read_request(self.sock, self._buffer)
         self.upstream.requests.append(request)
         return request
