@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import random
 
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit with the variant, 0b10, and two bits of a random one."""
+
+_DIGITS = 19  # 12 random bits, 2 and 12, 48
+_DRAWN = 256
+"""Ids whose random digits are drawn at once, which takes a tenth of the time: 5 kB."""
+
 
 class Ids:
     """Makes ids: UUIDv7 (RFC 9562, section 5.7), which sort by the millisecond they were made in.
@@ -12,10 +19,12 @@ class Ids:
     randomness has seeded, which saves a system call for each.
     """
 
-    __slots__ = ("_milliseconds", "_prefix", "_random_bits")
+    __slots__ = ("_at", "_digits", "_milliseconds", "_prefix", "_random_bytes")
 
     def __init__(self) -> None:
-        self._random_bits = random.Random().getrandbits  # noqa: S311  # see above
+        self._random_bytes = random.Random().randbytes  # noqa: S311  # see above
+        self._digits = ""
+        self._at = 0
         self._milliseconds = -1
         self._prefix = ""
 
@@ -25,7 +34,15 @@ class Ids:
         if milliseconds != self._milliseconds:
             self._milliseconds = milliseconds
             text = f"{milliseconds:012x}"
-            self._prefix = f"{text[:8]}-{text[8:]}-"
-        # 0x7 is the version and 0b10 the variant; each number begins with a digit that is not 0.
-        bits = self._random_bits
-        return f"{self._prefix}{0x7000 | bits(12):x}-{0x8000 | bits(14):x}-{bits(48):012x}"
+            self._prefix = f"{text[:8]}-{text[8:]}-7"
+        at = self._at
+        if at >= len(self._digits):
+            self._digits = self._random_bytes(_DIGITS * _DRAWN // 2).hex()
+            at = 0
+        self._at = at + _DIGITS
+        digits = self._digits
+        variant = _VARIANTS[digits[at + 3]]
+        return (
+            f"{self._prefix}{digits[at : at + 3]}-{variant}{digits[at + 4 : at + 7]}-"
+            f"{digits[at + 7 : at + _DIGITS]}"
+        )
