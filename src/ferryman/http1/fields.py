@@ -54,7 +54,7 @@ class FieldReader:
     def read(self, block: bytes) -> Fields:
         """The lines of `block`, which llhttp has taken, each behind a CRLF."""
         parts = self._split(block)  # text, name, value, text, …: one call finds all
-        kept = parts[0]
+        kept = [parts[0]]
         found: dict[bytes, bytes] = {}
         repeated: list[bytes] = []
         for at in range(1, len(parts), 3):
@@ -62,15 +62,14 @@ class FieldReader:
             if name in found:
                 repeated.append(name)
             found[name] = parts[at + 1].strip(b" \t")
-            if name in self._dropped:
-                kept += parts[at + 2]
-            else:
-                kept = b"%b\r\n%b:%b%b" % (kept, parts[at], parts[at + 1], parts[at + 2])
-        fields = Fields(block, kept, found, repeated)
+            if name not in self._dropped:
+                kept.append(b"\r\n%b:%b" % (parts[at], parts[at + 1]))
+            kept.append(parts[at + 2])
+        fields = Fields(block, b"".join(kept), found, repeated)
         connection = found.get(b"connection", b"close")
         if connection.lower() not in _CONNECTION_OPTIONS or b"connection" in repeated:
             nominated = list_tokens(fields.values(b"connection")) - self._dropped
-            fields.kept = without(kept, nominated)
+            fields.kept = without(fields.kept, nominated)
             fields.repeated = [name for name in repeated if name not in nominated]
             for name in nominated:
                 found.pop(name, None)
@@ -80,14 +79,16 @@ class FieldReader:
 def pattern_of(names: AbstractSet[bytes]) -> re.Pattern[bytes]:
     """Finds the lines with one of `names` (lower case), in any case; groups: the name as sent, the value.
 
-    Letters stand as classes, not under IGNORECASE, so that the search can skip from CRLF to CRLF;
-    names are grouped by their first letter, so that a line of no interest is passed in a few steps.
+    Letters stand as classes, not under IGNORECASE, and names are grouped by their first letter, which is
+    looked at before all else: so a line of no interest is passed in a few steps. Behind a CR stands an LF, by
+    llhttp: as any byte, so that the search begins with one byte alone, which takes half the time.
     """
     groups: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
         groups.setdefault(name[:1], []).append(_in_any_case(name[1:]))
+    firsts = b"".join(first + first.upper() for first in groups)
     choices = (_in_any_case(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in groups.items())
-    return re.compile(rb"\r\n(" + b"|".join(choices) + rb"):([^\r]*)")
+    return re.compile(rb"\r.(?=[" + firsts + rb"])(" + b"|".join(choices) + rb"):([^\r]*)", re.DOTALL)
 
 
 def without(block: bytes, names: AbstractSet[bytes]) -> bytes:

@@ -23,7 +23,10 @@ KEPT_LINES = 1024
 """Of 100 percents for some windows each, 300 bytes."""
 
 _PREFIX = b"anthropic-ratelimit-unified-"
-_UPSTREAM = re.compile(rb"\r\nanthropic-ratelimit-[^\r]*", re.IGNORECASE)
+_LIMIT = rb"\r\nanthropic-ratelimit-[^\r]*"
+_UPSTREAM = re.compile(_LIMIT + b"(?:" + _LIMIT + b")*+", re.IGNORECASE)
+"""They stand together, so that one match takes them all."""
+
 _NANOUSD = 1_000_000_000
 
 _UNITS = {
