@@ -70,25 +70,25 @@ def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
     else:
         free = terms.refusal is not None and not is_refusal_billed(terms.refusal.category, terms.at)
         attempts = [(model, usage, usage.speed == "fast", free)]
-    us = usage.inference_geo == "us"
+    us, at, batch = usage.inference_geo == "us", terms.at, terms.batch
     parts: list[CostPart] = []
     picousd = 0
     source = CATALOG
     for name, counts, fast, free in attempts:
-        found = catalog.find(name)
-        if found.source is not source and _SURENESS.index(found.source) > _SURENESS.index(source):
-            source = found.source
-        price = found.model.price_at(terms.at)
+        priced, found_in = catalog.find(name)
+        if found_in is not source and _SURENESS.index(found_in) > _SURENESS.index(source):
+            source = found_in
+        price = priced.price_at(at)
         multiplier = price.factor
         if free:
             multiplier = (0, 1)
-        elif fast or us or terms.batch:
-            multiplier = multiplier_of(price, batch=terms.batch, fast=fast, us=us)
-        picousd += _add_tokens(parts, found.model.id, counts, price, multiplier)
+        elif fast or us or batch:
+            multiplier = multiplier_of(price, batch=batch, fast=fast, us=us)
+        picousd += _add_tokens(parts, priced.id, counts, price, multiplier)
     tools = usage.server_tool_use
     if tools is not None and tools.web_search_requests:
         found = catalog.find(model)
-        factor = found.model.price_at(terms.at).factor
+        factor = found.model.price_at(at).factor
         searches = min(tools.web_search_requests, MAX_COUNT)
         if searches > 0:
             part = CostPart(found.model.id, "web_search", searches, catalog.web_search_picousd, *factor)
@@ -96,7 +96,7 @@ def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
             picousd += part.picousd
     return Cost(
         (picousd + 500) // 1_000, source, catalog.revision, parts, estimated,
-        model, terms.batch, terms.refusal, terms.declined or None,
+        model, batch, terms.refusal, terms.declined or None,
     )  # fmt: skip
 
 
@@ -136,29 +136,35 @@ def _add_tokens(
     if (split := usage.cache_creation) is not None:
         hour = max(split.ephemeral_1h_input_tokens or 0, 0)
         written = max(written, hour + (split.ephemeral_5m_input_tokens or 0))
-    tier = price.tiers[0] if len(price.tiers) == 1 else price.tier(fresh + written + read)
+    tiers = price.tiers
+    tier = tiers[0] if len(tiers) == 1 else price.tier(fresh + written + read)
     numerator, denominator = multiplier
     begun, sum_picousd = len(parts), 0  # at the list price
     if fresh > 0:
         units = min(MAX_COUNT, fresh)
-        parts.append(CostPart(model, "input", units, tier.input, numerator, denominator))
-        sum_picousd += units * tier.input
+        rate = tier.input
+        parts.append(CostPart(model, "input", units, rate, numerator, denominator))
+        sum_picousd += units * rate
     if output > 0:
         units = min(MAX_COUNT, output)
-        parts.append(CostPart(model, "output", units, tier.output, numerator, denominator))
-        sum_picousd += units * tier.output
+        rate = tier.output
+        parts.append(CostPart(model, "output", units, rate, numerator, denominator))
+        sum_picousd += units * rate
     if written > hour:
         units = min(written - hour, MAX_COUNT)
-        parts.append(CostPart(model, "cache_write_5m", units, tier.cache_write_5m, numerator, denominator))
-        sum_picousd += units * tier.cache_write_5m
+        rate = tier.cache_write_5m
+        parts.append(CostPart(model, "cache_write_5m", units, rate, numerator, denominator))
+        sum_picousd += units * rate
     if hour > 0:
         units = min(hour, MAX_COUNT)
-        parts.append(CostPart(model, "cache_write_1h", units, tier.cache_write_1h, numerator, denominator))
-        sum_picousd += units * tier.cache_write_1h
+        rate = tier.cache_write_1h
+        parts.append(CostPart(model, "cache_write_1h", units, rate, numerator, denominator))
+        sum_picousd += units * rate
     if read > 0:
         units = min(MAX_COUNT, read)
-        parts.append(CostPart(model, "cache_read", units, tier.cache_read, numerator, denominator))
-        sum_picousd += units * tier.cache_read
+        rate = tier.cache_read
+        parts.append(CostPart(model, "cache_read", units, rate, numerator, denominator))
+        sum_picousd += units * rate
     if denominator == 1 or not _grain_picousd(tier) * numerator % denominator:
         return sum_picousd * numerator // denominator
     return sum([part.picousd for part in parts[begun:]])

@@ -32,7 +32,7 @@ from ferryman.relay.manners import splices_for
 from ferryman.relay.meter import NO_METER, NOT_BEGUN, Meter
 from ferryman.relay.ownership import Claim
 from ferryman.relay.prepare import prepare
-from ferryman.relay.record import ended_by, outcome, record_of
+from ferryman.relay.record import DONE, ended_by, outcome, record_of
 from ferryman.relay.respond import error_answer, own_answer, relayed_fields
 from ferryman.relay.route import route
 from ferryman.relay.values import NO_ROUTE, Attribution, Route, joined
@@ -137,7 +137,7 @@ class Exchange(Flow):
         if line.held_bytes > line.limits.held_bytes:
             self.fail(read.no_room(line.limits.held_bytes))
             return
-        self.body = joined(self.body, data)
+        self.body = joined(self.body, data) if self.body else data
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
@@ -313,7 +313,7 @@ class Exchange(Flow):
         if end:
             self.line.leave(self)
         if end or self.meter.over:
-            self.settle(Ended.DONE)
+            self.settle(DONE)
         if not self.answered and self.response_head is not None:
             self._begin_answer(self.response_head)
         self.client.write(data if self.chat is None else self.chat.passed(data, end=end), end=end)
@@ -393,7 +393,7 @@ class Exchange(Flow):
         reading = self.meter.reading()
         ended, self.error = outcome(ended, self.error, reading.fault, client_gone=self.client_gone)
         try:
-            usage, self.cost = charge(reading, self.call, self.started_at, line.catalog, line.unpriced)
+            usage, self.cost = charge(self, reading)
             line.settle(self, usage)
             line.recorder.closed(record_of(self, ended, usage, complete=reading.complete))
         except Exception:  # whatever it is, the client must not wait for ever because of it

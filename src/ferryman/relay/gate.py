@@ -17,7 +17,7 @@ from ferryman.limits.habits import Habit, Habits
 from ferryman.limits.patterns import MAX_MODEL_CHARACTERS
 from ferryman.limits.rules import Demand, Part, Rules, Taken
 from ferryman.limits.spec import GATEWAY, Budget, KeySpec, Scope
-from ferryman.limits.verdict import NotReady, Refused
+from ferryman.limits.verdict import Refused
 from ferryman.limits.windows import Calendar
 from ferryman.model import Usage
 from ferryman.pricing.catalog import load_catalog
@@ -177,10 +177,10 @@ class Gate:
         demand, ceiling = self._demand(exchange, text, rules, held.habit)
         now = self._clock.now()
         found = self._counters.admit(rules.rules, demand, now)
-        if isinstance(found, NotReady):
+        if not isinstance(found, Taken):
+            if isinstance(found, Refused):
+                raise _refusal(rules, found, now)
             return self._wait(exchange, text, [], {need.row: need.granted_nanousd for need in found.needs})
-        if isinstance(found, Refused):
-            raise _refusal(rules, found, now)
         exchange.hold = Hold(found, ceiling, held.habit)
         if rules.has_soft:
             self._warn(found)

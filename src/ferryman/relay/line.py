@@ -13,6 +13,7 @@ from ferryman.http1.client import Body
 from ferryman.http1.pool import Pool
 from ferryman.ids import Ids
 from ferryman.model import Usage
+from ferryman.moments import Moments
 from ferryman.pricing.catalog import Catalog
 from ferryman.relay.address import AddressOf
 from ferryman.relay.authenticate import KeyCheck
@@ -98,6 +99,7 @@ class Line:
         self.catalog = catalog
         self.unpriced = Unpriced()
         self.ids = Ids()
+        self.moments = Moments()
         self.live: set[Exchange] = set()
         self.drains: dict[Flow, float] = {}
         self.held_bytes = 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
 
 
+DONE: Final = Ended.DONE
+"""A member of an enum is found by its metaclass, in Python; a constant at once."""
+
+
 def ended_by(error: RelayError) -> Ended:
     """How an exchange ends that ends with `error`."""
     if isinstance(error, UpstreamTimeout):
@@ -47,7 +50,7 @@ def outcome(
         fault: what the meter finds wrong with the answer.
         client_gone: it went on without its client.
     """
-    if ended is Ended.DONE:
+    if ended is DONE:
         if fault is not None:
             return Ended.UPSTREAM_ERROR, fault
         return (Ended.CLIENT_GONE if client_gone else ended), error
@@ -70,7 +73,7 @@ def opening_of(exchange: Exchange, *, sends_whole: bool = False) -> bytes:
     """
     text = b'{"id":"%b","started_at":%b,%b' % (
         exchange.id.encode(),
-        _encode(datetime.fromtimestamp(exchange.started_at, UTC)),
+        exchange.line.moments.json(exchange.started_at),
         _caller(exchange),
     )
     call = exchange.call
@@ -122,7 +125,7 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
     opening = exchange.opening
     told = opening.endswith(b',"request_bytes":%d}' % exchange.body_bytes)
     outcome = Outcome(
-        ended.value,
+        ended,
         exchange.attempts,
         complete,
         exchange.response_bytes,

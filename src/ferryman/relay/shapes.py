@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ferryman.model import Cost, Principal, Usage
+from ferryman.model import Cost, Ended, Principal, Usage
 from ferryman.relay.values import Attribution
 
 
@@ -43,7 +43,7 @@ class KnownCaller(msgspec.Struct, gc=False):
 class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The members of an `Entry` that are known once the exchange is over."""
 
-    ended: str
+    ended: Ended
     attempts: int
     usage_complete: bool
     response_bytes: int
