@@ -171,6 +171,7 @@ def _kill(family: Family) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(170)
 def test_caps_hold_and_slots_are_free_in_the_short_form_of_the_proof() -> None:
     output = prove("caps", "--calls", "350")
