@@ -18,6 +18,7 @@ from ferryman.simulator.server import Server
 from ferryman.simulator.settings import SimulatorSettings
 from tests.conftest import KEY
 from tests.support.processes import Family, until
+from tests.support.raw import NO_TLS
 
 USAGE = 'usage={"input_tokens": 1000, "output_tokens": 100}'
 NANOUSD = 1_000 * 2_000 + 100 * 10_000
@@ -67,7 +68,7 @@ def create(family: Family, *controls: str, api_key: str = "whatever") -> str:
 
 
 def settlements(family: Family) -> list[dict[str, Any]]:
-    transport = httpx.HTTPTransport(uds=str(family.runtime / "control.sock"))
+    transport = httpx.HTTPTransport(uds=str(family.runtime / "control.sock"), verify=NO_TLS)
     with httpx.Client(transport=transport, base_url="http://control") as client:
         rows: list[dict[str, Any]] = client.get("/spend/logs").json()
     return [row for row in rows if row["method"] == "SETTLE"]

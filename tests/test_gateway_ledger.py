@@ -17,7 +17,7 @@ from ferryman.control.spend_query import MAX_LISTED
 from tests.conftest import Bench
 from tests.support.edge import Connection, Upstream, answering
 from tests.support.processes import Family, alive, until
-from tests.support.raw import RawClient, post
+from tests.support.raw import NO_TLS, RawClient, post
 from tests.support.stores import entry, opened, sqlite_url
 
 MASTER = "sk-master-do-not-tell"
@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def entries(family: Family) -> list[dict[str, Any]]:
     """What is stored, newest first, as the operator's own socket tells it."""
-    transport = httpx.HTTPTransport(uds=str(family.runtime / "control.sock"))
+    transport = httpx.HTTPTransport(uds=str(family.runtime / "control.sock"), verify=NO_TLS)
     with httpx.Client(transport=transport, base_url="http://control") as client:
         rows: list[dict[str, Any]] = client.get("/spend/logs").json()
     return rows

@@ -9,6 +9,7 @@ import httpx
 
 from tests.support.control import MASTER, Control
 from tests.support.gateway import HeldClock
+from tests.support.raw import NO_TLS
 
 
 class Visitor:
@@ -16,7 +17,8 @@ class Visitor:
 
     def __init__(self, control: Control) -> None:
         assert control._client is not None
-        self.http = httpx.Client(base_url=control._client.base_url, timeout=20, trust_env=False)
+        url = control._client.base_url
+        self.http = httpx.Client(base_url=url, timeout=20, trust_env=False, verify=NO_TLS)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.http.get(path, **more)

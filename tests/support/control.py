@@ -42,6 +42,7 @@ from ferryman.settings_models import configured_models
 from ferryman.store.access_look import token_of
 from ferryman.store.store import Store
 from tests.support.gateway import HeldClock
+from tests.support.raw import NO_TLS
 
 MASTER = "sk-1234"
 DEADLINE_SECONDS = 20.0
@@ -66,7 +67,8 @@ class Control:
     def __enter__(self) -> Self:
         self._thread.start()
         port = self.run(self._start())
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS)
+        url = f"http://127.0.0.1:{port}"
+        self._client = httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, verify=NO_TLS)
         self.until(lambda: self.feed.snapshot is not None)
         return self
 

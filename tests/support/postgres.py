@@ -108,9 +108,21 @@ class Server:
         """The URL of a new, empty database."""
         self._made += 1
         name = f"test{self._made}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+        self._tell(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def fill(self, url: str, template: str) -> None:
+        """Make the database of `url`, to which nobody is connected, a copy of that named `template`."""
+        self._tell(f"DROP DATABASE {self.name(url)}", f"CREATE DATABASE {self.name(url)} TEMPLATE {template}")
+
+    def name(self, url: str) -> str:
+        """The name of the database of `url`."""
+        return url.partition("?")[0].rpartition("/")[2]
+
+    def _tell(self, *statements: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
         user = pwd.getpwnam("postgres").pw_name if os.getuid() == 0 else None

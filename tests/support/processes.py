@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.support.raw import NO_TLS
 from tests.test_cli import DEADLINE_SECONDS, Process
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Family(Process):
 
     def rows(self) -> list[dict[str, Any]]:
         """The processes, as the control plane tells them to whoever reaches its socket."""
-        transport = httpx.HTTPTransport(uds=str(self.runtime / "control.sock"))
+        transport = httpx.HTTPTransport(uds=str(self.runtime / "control.sock"), verify=NO_TLS)
         with httpx.Client(transport=transport, base_url="http://control") as client:
             rows: list[dict[str, Any]] = client.get("/control/processes").json()["processes"]
         self.seen |= {row["pid"] for row in rows if row["pid"] is not None}
