@@ -14,8 +14,9 @@ from ferryman.console.pages.sessions import MAX_REQUESTS, MAX_ROWS
 from ferryman.console.session import COOKIE, IDLE_SECONDS, MOST_SECONDS
 from ferryman.console.site import HEADERS
 from ferryman.console.throttle import MAX_OF_ADDRESS, WINDOW_SECONDS
-from tests.console.visitor import Visitor, held
+from tests.console.visitor import Visitor, foreseen, held
 from tests.support.control import MASTER, Control
+from tests.support.processes import until
 from tests.support.stores import entry
 
 
@@ -310,3 +311,9 @@ def test_of_a_session_that_several_share_a_user_sees_what_came_with_own_keys(
     for session, numbers in (("shared", [n for n in range(30) if n % 3 < 2]), ("one", [30])):
         text = visitor.get(f"/ui/sessions/{session}").text
         assert {one.id for one in made if one.id in text} == {made[number].id for number in numbers}
+
+
+def test_first_answer_makes_ready_what_the_next_pages_need(lone: Control, visitor: Visitor) -> None:
+    visitor.get("/ui/sign-in")
+    until(lambda: re.search(r"<Renderer (\d+) of \1 templates ready>", repr(lone.console._renderer)))
+    foreseen(lone)
