@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -23,13 +24,14 @@ from ferryman.control.redact import Redactor
 from ferryman.control.server import Server
 from ferryman.errors import Unavailable
 from ferryman.process.messages import BODIES_PATH, BodiesTold, BodyCopy, KeptBodies
-from ferryman.relay.bodies import telling
+from ferryman.relay.bodies import MAX_HELD_BYTES, telling
 from ferryman.simulator.server import Server as Simulator
 from ferryman.store.bodies import Body
 from ferryman.store.rows import microseconds
 from ferryman.store.store import Store
 from tests.console.visitor import Visitor
 from tests.support.control import Control
+from tests.support.metrics import samples, value
 from tests.support.processes import Family, until
 from tests.support.stores import NOON, entry, opened, sqlite_url
 
@@ -244,6 +246,34 @@ def test_prompts_stand_where_they_are_wanted_and_secrets_nowhere(short: Path, mo
             assert one["response"]["content"][0]["text"]
             assert one["response"]["stop_reason"]
             assert not one["bodies"]["response"]["truncated"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_bodies_that_are_dropped_are_counted_in_the_metrics(short: Path) -> None:
+    env = {"FERRYMAN_MASTER_KEY": MASTER, "ANTHROPIC_API_KEY": "k", "FERRYMAN_LOG_BODIES": "full"}
+    most_bytes = 4 << 20
+    message = {"model": "claude-sonnet-5-5", "max_tokens": 5}
+    message["messages"] = [{"role": "user", "content": "x" * most_bytes}]
+    with Simulator() as upstream:
+        words = ("--upstream-url", upstream.url, "--log-bodies-max-bytes", str(most_bytes))
+        with Family(short, *words, env=env) as family:
+            headers = {"authorization": f"Bearer {MASTER}"}
+            with httpx.Client(base_url=family.url, headers=headers, timeout=20, trust_env=False) as client:
+                key = client.post("/key/generate", json={}).json()["key"]
+
+                def dropped() -> float:
+                    return value(samples(client.get("/metrics").text), "ferryman_bodies_dropped_total")
+
+                assert dropped() == 0
+                control = family.pid("control")
+                os.kill(control, signal.SIGSTOP)
+                for _ in range(MAX_HELD_BYTES // most_bytes + 2):
+                    answer = client.post("/v1/messages", json=message, headers={"x-ferryman-key": key})
+                    assert answer.status_code == 200  # nobody waits, and none fails
+                os.kill(control, signal.SIGCONT)
+                # What a copy takes beside its bodies leaves no room for the last three.
+                until(lambda: dropped() == 3, "told")
 
 
 def shown(client: httpx.Client, entry_id: str, mode: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -76,6 +76,18 @@ def told(store: Store, *by: Dimension) -> Counter[Any]:
     return found
 
 
+ALONE: tuple[Literal["model", "principal", "end_user"], ...] = ("model", "principal", "end_user")
+
+
+def ranked(store: Store, **more: Any) -> Counter[Any]:
+    """Sums by each dimension alone, as (dimension, value, measure) → sum."""
+    found: Counter[Any] = Counter()
+    for one in store.read.ranked(*DAYS, dict.fromkeys(ALONE, 1_000), **more):
+        (by,) = (name for name in ALONE if getattr(one, name) is not None)
+        found.update({(by, getattr(one, by), name): getattr(one, name) for name in MEASURES})
+    return found
+
+
 def expected(entries: list[Entry], *by: str) -> Counter[Any]:
     found: Counter[Any] = Counter()
     for one in entries:
@@ -100,6 +112,7 @@ def test_sums_are_those_of_the_entries(
         ("day", "tag", "model"),
     ]
     before = [told(store, *by) for by in dimensions]
+    before_ranked = ranked(store)
     entries = [entry(next(numbers), **call) for call in given_calls]
     for batch in sent:
         store.write.insert_entries([entries[number] for number in batch])
@@ -107,9 +120,35 @@ def test_sums_are_those_of_the_entries(
     assert store.write.insert_entries(kept) == 0
     for by, there in zip(dimensions, before, strict=True):
         assert told(store, *by) - there == +expected(kept, *by)
+    alone = {(by, *key): sums for by in ALONE for key, sums in expected(kept, by).items() if sums}
+    assert ranked(store) - before_ranked == alone
     nanousd = sum(one.cost.nanousd for one in kept if one.cost is not None)
     assert (told(store) - before[0])["cost_nanousd",] == nanousd, "to the nano-dollar"
     assert {one.id for one in kept} <= {one.id for one in everything(store)}
+
+
+def test_dearest_are_told_of_some_days_and_of_one_principal(store: Store) -> None:
+    day = NOON + timedelta(days=400)
+    made = [
+        entry(
+            next(numbers),
+            started_at=day + timedelta(days=number),
+            principal=f"key-{number % 2}",
+            model=f"m{number % 3}",
+            cost=Cost(10**number, "catalog", "r", []),
+        )
+        for number in range(6)
+    ]
+    store.write.insert_entries(made)
+    first, last = day.date(), (day + timedelta(days=4)).date()
+
+    def costs(**more: Any) -> dict[Any, int]:
+        found = store.read.ranked(first, last, {"model": 2, "principal": 9}, measures=("requests",), **more)
+        assert all(one.requests and not one.input_tokens for one in found)
+        return {one.model or one.principal: one.cost_nanousd for one in found}
+
+    assert costs() == {"m0": 1_001, "m1": 10_010, "key-0": 10_101, "key-1": 1_010}
+    assert costs(equal={"principal": "key-1"}) == {"m0": 1_000, "m1": 10, "key-1": 1_010}
 
 
 def everything(store: Store) -> list[Entry]:

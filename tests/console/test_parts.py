@@ -87,6 +87,18 @@ def test_shares_and_sizes_are_told_even_of_nothing() -> None:
     assert [words.bytes_text(n) for n in (None, 12, 3_400, 12_000_000)] == ["–", "12 B", "3.4 kB", "12.0 MB"]
 
 
+def test_days_are_cut_where_what_is_known_of_them_begins() -> None:
+    first, middle, last = (date(2026, 5, day) for day in (1, 10, 20))
+    period = Period(first, last)
+    assert period.cut(middle, last) == [
+        Period(first, date(2026, 5, 9)),
+        Period(middle, date(2026, 5, 19)),
+        Period(last, last),
+    ]
+    assert period.cut(first, date(2026, 5, 21)) == [period]
+    assert period.cut() == [period]
+
+
 def test_a_session_is_read_from_its_cookie_by_whoever_has_the_same_master_key() -> None:
     session = Session("ab", "", 1_000, 1_000)
     cookie = Signer("one").cookie(session)

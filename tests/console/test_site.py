@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from ferryman.console.pages import every_page
-from ferryman.console.pages.sessions import MAX_REQUESTS
+from ferryman.console.pages.sessions import MAX_REQUESTS, MAX_ROWS
 from ferryman.console.session import COOKIE, IDLE_SECONDS, MOST_SECONDS
 from ferryman.console.site import HEADERS
 from ferryman.console.throttle import MAX_OF_ADDRESS, WINDOW_SECONDS
-from tests.console.visitor import Visitor, held
+from tests.console.visitor import Visitor, foreseen, held
 from tests.support.control import MASTER, Control
+from tests.support.processes import until
 from tests.support.stores import entry
 
 
@@ -275,15 +276,44 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_of_a_very_long_session_tells_that_it_shows_the_latest_requests(
+def test_page_of_a_very_long_session_tells_of_its_latest_requests_and_leads_to_those_before(
     lone: Control, visitor: Visitor
 ) -> None:
-    made = [entry(number, session_id="long") for number in range(MAX_REQUESTS + 1)]
+    made = [entry(number, session_id="long") for number in range(2 * MAX_REQUESTS + 1)]
     lone.store.write.insert_entries(made)
     visitor.sign_in()
-    answer = visitor.get("/ui/sessions/long")
-    assert "more than 1,000 requests; the latest of them are shown" in answer.text
-    assert made[-1].id in answer.text
+    path, shown = "/ui/sessions/long", []
+    while path:
+        answer = visitor.get(path)
+        assert answer.status_code == 200
+        assert "more requests than are shown" in answer.text
+        shown.append(re.findall(r'/ui/requests/([-0-9a-f]{36})"', answer.text))
+        found = re.search(r'href="([^"]+)" rel="next"', answer.text)
+        path = "" if found is None else found[1]
+    ids = [one.id for one in reversed(made)]
+    parts = [ids[start : start + MAX_ROWS] for start in (0, MAX_REQUESTS, 2 * MAX_REQUESTS)]
+    assert shown == parts, "the list has the latest of each page"
     assert "1,001" in visitor.get("/ui/sessions").text, "all are added up in the list"
-    for nobody in ("short", "%00"):
+    for nobody in ("short", "%00", "long?before=0"):
         assert visitor.get(f"/ui/sessions/{nobody}").status_code == 404
+    assert visitor.get("/ui/sessions/long?before=x").status_code == 400
+
+
+def test_of_a_session_that_several_share_a_user_sees_what_came_with_own_keys(
+    lone: Control, visitor: Visitor
+) -> None:
+    keys = [lone.post("/key/generate", {"user_id": user}) for user in ("ann", "ann", "ben")]
+    made = [
+        entry(number, session_id="shared", principal=keys[number % 3]["token"]) for number in range(30)
+    ] + [entry(number, session_id="one", principal=keys[number % 2 * 2]["token"]) for number in (30, 31)]
+    lone.store.write.insert_entries(made)
+    visitor.sign_in(keys[0]["key"])
+    for session, numbers in (("shared", [n for n in range(30) if n % 3 < 2]), ("one", [30])):
+        text = visitor.get(f"/ui/sessions/{session}").text
+        assert {one.id for one in made if one.id in text} == {made[number].id for number in numbers}
+
+
+def test_first_answer_makes_ready_what_the_next_pages_need(lone: Control, visitor: Visitor) -> None:
+    visitor.get("/ui/sign-in")
+    until(lambda: re.search(r"<Renderer (\d+) of \1 templates ready>", repr(lone.console._renderer)))
+    foreseen(lone)

@@ -9,6 +9,7 @@ import httpx
 
 from tests.support.control import MASTER, Control
 from tests.support.gateway import HeldClock
+from tests.support.processes import until
 from tests.support.raw import NO_TLS
 
 
@@ -38,3 +39,8 @@ class Visitor:
 def held(control: Control) -> HeldClock:
     assert isinstance(control.clock, HeldClock)
     return control.clock
+
+
+def foreseen(control: Control) -> None:
+    """Wait until the console knows what its overview will tell of the past."""
+    until(lambda: repr(control.console._past) == "<Past 3 answers>", "known")

@@ -195,7 +195,7 @@ class Control:
         self.desk.close()
         await self.publisher.close()
         self.usage.close()
-        self.console.close()
+        await self.console.close()
         self.spend.close()
         self.kept.close()
         await self.feed.close()

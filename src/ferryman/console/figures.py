@@ -6,7 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from ferryman.store.read import MAX_SUMS, Dimension, Reader, Sums
 
@@ -22,6 +23,9 @@ PAST_SECONDS = 60.0
 MAX_ANSWERS = 64
 """About the past that are remembered: those of ten people who look at different pages. Most have some hundred
 sums, 40 KB."""
+
+COMMON_DAYS = 30
+"""Of these the overview tells at first; where more are asked for, they are known already."""
 
 MAX_RANKED = 2_000
 """Keys or end users of the past and of today among which the dearest are looked for."""
@@ -59,8 +63,10 @@ class Slice(NamedTuple):
 MEASURES = Slice._fields[1:]
 """All that pages show."""
 
-RANKED = ("requests", "errors", "cost_nanousd")
-"""What lists of the dearest show."""
+COMPARED = ("requests", "errors", "cost_nanousd")
+"""What is shown of the time before."""
+
+Ranked = Literal["model", "principal", "end_user"]
 
 
 class Period(NamedTuple):
@@ -73,6 +79,15 @@ class Period(NamedTuple):
     def days(self) -> list[date]:
         """Each of them."""
         return [self.first + timedelta(days=number) for number in range((self.last - self.first).days + 1)]
+
+    def cut(self, *days: date) -> list[Period]:
+        """The same in parts: each but the first begins with one of `days`, which come in their order."""
+        parts = [self]
+        for day in days:
+            whole = parts[-1]
+            if whole.first < day <= whole.last:
+                parts[-1:] = [Period(whole.first, day - timedelta(days=1)), Period(day, whole.last)]
+        return parts
 
 
 def latest(days: int, now: float) -> Period:
@@ -134,53 +149,51 @@ class Figures:
         return f"<Figures of {'all' if self._principals is None else len(self._principals)}>"
 
     def sums(
-        self,
-        period: Period,
-        by: tuple[Dimension, ...],
-        limit: int = MAX_SUMS,
-        measures: tuple[str, ...] = MEASURES,
+        self, period: Period, by: tuple[Dimension, ...], measures: tuple[str, ...] = MEASURES
     ) -> list[Sums]:
-        """Sums as of `Reader.sums`, dearest first if there is a `limit`.
+        """Sums as of `Reader.sums`.
 
         They are to be added up: there may be several with the same dimensions, one of the past and one of
         today, of each principal.
         """
-        wanted = [{"principal": one} for one in self._principals or ()]
-        parts = [period]
-        if period.first < self._past.today <= period.last:
-            parts = [
-                Period(period.first, self._past.today - timedelta(days=1)),
-                Period(self._past.today, period.last),
-            ]
-        return [
-            found
-            for equal in ([{}] if self._principals is None else wanted)
-            for part in parts
-            for found in self._asked(part, by, limit, equal, measures)
-        ]
 
-    def _asked(
-        self,
-        part: Period,
-        by: tuple[Dimension, ...],
-        limit: int,
-        equal: dict[str, str],
-        measures: tuple[str, ...],
+        def ask(part: Period, equal: dict[str, str]) -> list[Sums]:
+            return self._reader.sums(*part, by=by, equal=equal, measures=measures)
+
+        return self._found(period, ask, ("sums", by, measures))
+
+    def ranked(self, period: Period, *by: Ranked) -> list[Sums]:
+        """Sums by each of these dimensions alone, to be added up; see `dearest`.
+
+        All models are there, and of keys and end users the dearest `MAX_RANKED`.
+        """
+        most = {one: MAX_SUMS if one == "model" else MAX_RANKED for one in by}
+
+        def ask(part: Period, equal: dict[str, str]) -> list[Sums]:
+            return self._reader.ranked(*part, most, equal=equal, measures=MEASURES)
+
+        return self._found(period, ask, ("ranked", by))
+
+    def _found(
+        self, period: Period, ask: Callable[[Period, dict[str, str]], list[Sums]], question: Hashable
     ) -> list[Sums]:
-        def ask() -> list[Sums]:
-            dearest = limit < MAX_SUMS
-            return self._reader.sums(
-                *part, by=by, limit=limit, dearest_first=dearest, equal=equal, measures=measures
-            )
+        """What `ask` returns of the past, if it is not known, and of today, of each principal."""
+        today = self._past.today
+        parts = period.cut(today - timedelta(days=COMMON_DAYS - 1), today)
+        found: list[Sums] = []
+        for equal in [{}] if self._principals is None else [{"principal": one} for one in self._principals]:
+            for part in parts:
+                of_part = partial(ask, part, equal)
+                is_over = part.last < today
+                key = (part, question, *equal.values())
+                found += self._past.answer(key, of_part) if is_over else of_part()
+        return found
 
-        if part.last >= self._past.today:
-            return ask()
-        return self._past.answer((part, by, limit, measures, *equal.values()), ask)
 
-    def dearest(self, period: Period, by: Dimension, limit: int = TOP) -> list[Slice]:
-        """What costs most, without what has no name; of tokens nothing is told."""
-        found = self.sums(period, (by,), MAX_RANKED, RANKED)
-        return [one for one in grouped(found, lambda one: getattr(one, by)) if one.name][:limit]
+def dearest(found: Iterable[Sums], by: Ranked, limit: int = TOP) -> list[Slice]:
+    """What costs most of what `Figures.ranked` has found by one dimension, without what has no name."""
+    named = [one for one in found if getattr(one, by)]
+    return grouped(named, lambda one: getattr(one, by))[:limit]
 
 
 def total(found: Iterable[Sums]) -> Slice:

@@ -63,7 +63,16 @@ class Renderer:
         self._environment.globals |= {"asset": assets.url, "percent": words.percent}
 
     def __repr__(self) -> str:
-        return "<Renderer>"
+        return f"<Renderer {len(self._environment.cache or ())} of {len(self.templates)} templates ready>"
+
+    @property
+    def templates(self) -> list[str]:
+        """The names of all there are."""
+        return self._environment.list_templates()
+
+    def compile(self, template: str) -> None:
+        """Have `template` ready, which takes some 20 ms the first time."""
+        self._environment.get_template(template)
 
     def page(self, template: str, now: float, values: dict[str, Any]) -> str:
         """`template` with `values`, as it is at `now` (Unix time)."""

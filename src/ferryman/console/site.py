@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from urllib.parse import quote
 
 import msgspec
@@ -14,16 +16,25 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ferryman.console.assets import Assets
-from ferryman.console.figures import Past
+from ferryman.console.figures import Figures, Past
 from ferryman.console.pages import every_page
+from ferryman.console.pages.overview import foresee
 from ferryman.console.render import Renderer
 from ferryman.console.session import COOKIE, ENTRY_COOKIE, MOST_SECONDS, RENEW_SECONDS, Session, Signer
 from ferryman.console.throttle import Throttle
 from ferryman.console.visit import Backing, Page, Visit, address_of, form_of, html
 from ferryman.control.asking import Asking
 from ferryman.control.callers import CONSOLE_PATH, MASTER, Caller, shown_path
-from ferryman.errors import InternalError, NotFound, PermissionDenied, RateLimited, RelayError
+from ferryman.errors import (
+    InternalError,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RelayError,
+    StoreError,
+)
 from ferryman.store.access_look import token_of
+from ferryman.tasks import TaskOwner
 
 log = structlog.get_logger("ferryman.console")
 
@@ -65,6 +76,8 @@ class Console:
         self._asking = Asking("pages", "the database")
         self._throttle = Throttle()
         self._past = Past(backing.clock.now)
+        self._tasks = TaskOwner("console")
+        self._is_prepared = False
         key = backing.settings.master_key
         self._signer = None if key is None else Signer(key)
 
@@ -85,9 +98,10 @@ class Console:
             Route(f"{CONSOLE_PATH}/{{rest:path}}", self._guarded(self._unknown)),
         ]
 
-    def close(self) -> None:
-        """Begin nothing more; what runs is not waited for."""
+    async def close(self) -> None:
+        """Begin nothing more; what runs on threads is not waited for."""
         self._asking.close()
+        await self._tasks.close()
 
     @cached_property
     def _assets(self) -> Assets:
@@ -113,9 +127,27 @@ class Console:
                 response = await self._error_page(request, told)
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
+            self._prepare()
             return response
 
         return guarded
+
+    def _prepare(self) -> None:
+        """After the first answer: whoever has it will look at pages, the overview before all."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._tasks.spawn(self._foresee(), "sums of the past")
+            self._tasks.spawn(self._compile(), "templates")
+
+    async def _foresee(self) -> None:
+        figures = Figures(self._backing.store.read, self._past)
+        with suppress(RelayError, StoreError):  # the page will say what is wrong with the database
+            await self._asking.in_thread(partial(foresee, figures, self._now()))
+
+    async def _compile(self) -> None:
+        """Compile all templates, not at the start: see `Renderer`."""
+        for name in self._renderer.templates:
+            await asyncio.to_thread(self._renderer.compile, name)
 
     def _page(self, page: Page) -> Answer:
         async def answer(request: Request) -> Response:

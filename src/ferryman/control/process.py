@@ -121,8 +121,9 @@ async def work(child: Child) -> None:
     await tasks.finish(STORE_SECONDS)
     await asyncio.to_thread(sinks.close)
     await asyncio.gather(*(server.stop() for server in servers))
-    for part in (*parts, console):
+    for part in parts:
         part.close()
+    await console.close()
     await publisher.close()
     await feed.close()
 

@@ -131,6 +131,7 @@ class WorkerState(msgspec.Struct, frozen=True, tag="state"):
         pools: its upstreams.
         ready: it takes requests.
         journal_healthy: what it writes down is kept.
+        bodies_dropped: exchanges of which no bodies are kept, though they should be, since it was started.
     """
 
     number: int
@@ -142,6 +143,7 @@ class WorkerState(msgspec.Struct, frozen=True, tag="state"):
     pools: tuple[PoolState, ...] = ()
     ready: bool = True
     journal_healthy: bool = True
+    bodies_dropped: int = 0
 
 
 class Wanted(msgspec.Struct, frozen=True, tag="wanted"):

@@ -223,6 +223,7 @@ def state_of(child: Child, worker: Worker, feed: Feed) -> WorkerState:
         pools=tuple(_pools(line)),
         ready=line.state == "ready",
         journal_healthy=line.recorder.healthy,
+        bodies_dropped=0 if worker.bodies is None else worker.bodies.dropped,
     )
 
 

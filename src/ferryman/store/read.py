@@ -8,12 +8,12 @@ Sums by day come from the roll-ups, never from the entries.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, FromClause, Table, func, literal, select, union_all
 
 from ferryman.model import Ended, Entry
 from ferryman.store.engine import Engines, translated
@@ -29,7 +29,7 @@ MAX_SUMS = 100_000
 
 Dimension = Literal["day", "model", "principal", "end_user", "status_class", "ended", "tag"]
 
-WALK_SECONDS = 0.15
+WALK_SECONDS = 0.1
 """How long a page is looked for before it is returned as it is: few entries may be wanted of many."""
 
 
@@ -255,17 +255,66 @@ class Reader:
             del columns[name]
         dimensions = [columns[name] for name in by]
         conditions = [columns[name] == value for name, value in equal.items()]
+        within = table.c.day.between(first, last)
+        source: FromClause = table
+        if by and "day" not in by and not equal:
+            source = _by_group(table, (*measures, "cost_nanousd"), within)
+        else:
+            conditions.append(within)
         query = (
-            select(*dimensions, *(func.coalesce(func.sum(table.c[name]), 0).label(name) for name in measures))
-            .where(
-                table.c.day.between(first, last), table.c.group_number == rollup_groups.c.number, *conditions
+            select(
+                *dimensions, *(func.coalesce(func.sum(source.c[name]), 0).label(name) for name in measures)
             )
+            .where(source.c.group_number == rollup_groups.c.number, *conditions)
             .group_by(*dimensions)
-            .order_by(*([func.sum(table.c.cost_nanousd).desc()] if dearest_first else []), *dimensions)
+            .order_by(*([func.sum(source.c.cost_nanousd).desc()] if dearest_first else []), *dimensions)
             .limit(min(limit, MAX_SUMS))
         )
         with translated(), self._engines.read.connect() as connection:
             return [_sums(row._asdict()) for row in connection.execute(query)]
+
+    def ranked(
+        self,
+        first: date,
+        last: date,
+        most: Mapping[Literal["model", "principal", "end_user"], int],
+        *,
+        equal: Mapping[str, str] | None = None,
+        measures: Sequence[str] = MEASURES,
+    ) -> list[Sums]:
+        """Sums as of `sums`, by each of several dimensions alone: one look at the table for all of them.
+
+        Args:
+            first: the first day.
+            last: the last day.
+            most: so many of each dimension are told, the dearest, in no order.
+            equal: dimensions that must have a value.
+            measures: those that are added up.
+        """
+        groups, added = rollup_groups.c, tuple(dict.fromkeys((*measures, "cost_nanousd")))
+        conditions: list[ColumnElement[bool]] = [rollups.c.day.between(first, last)]
+        if equal:
+            among_them = select(groups.number).where(
+                *(groups[name] == value for name, value in equal.items())
+            )
+            conditions.append(rollups.c.group_number.in_(among_them))
+        by_group = _by_group(rollups, added, *conditions)
+        parts = [
+            select(
+                literal(by).label("dimension"),
+                groups[by].label("value"),
+                *(func.sum(by_group.c[name]).label(name) for name in added),
+            )
+            .where(by_group.c.group_number == groups.number)
+            .group_by(groups[by])
+            .order_by(func.sum(by_group.c.cost_nanousd).desc(), groups[by])
+            .limit(at_most)
+            .subquery()
+            for by, at_most in most.items()
+        ]
+        with translated(), self._engines.read.connect() as connection:
+            rows = connection.execute(union_all(*(select(part) for part in parts))).mappings()
+            return [_sums({row["dimension"]: row["value"]} | {n: row[n] for n in added}) for row in rows]
 
     def costs(
         self, by: Dimension, names: Sequence[str] | None = None, *, model: str | None = None
@@ -279,20 +328,15 @@ class Reader:
         """
         table, groups = tag_rollups if by == "tag" else rollups, rollup_groups.c
         column = groups[by]
-        # First by group, which are few: what stands for a number is looked up once then, not for each day.
-        by_group = (
-            select(table.c.group_number.label("number"), func.sum(table.c.cost_nanousd).label("nanousd"))
-            .group_by(table.c.group_number)
-            .subquery()
-        )
+        by_group = _by_group(table, ("cost_nanousd",))
         conditions: list[ColumnElement[bool]] = []
         if names is not None:
             conditions.append(column.in_(list(names)))
         if model is not None:
             conditions.append(groups.model == model)
         query = (
-            select(column, func.sum(by_group.c.nanousd))
-            .where(by_group.c.number == groups.number, *conditions)
+            select(column, func.sum(by_group.c.cost_nanousd))
+            .where(by_group.c.group_number == groups.number, *conditions)
             .group_by(column)
         )
         with translated(), self._engines.read.connect() as connection:
@@ -320,6 +364,17 @@ class Reader:
                 )
         by_cost = sorted(found.items(), key=lambda one: (-one[1][-1], one[0] is not None, one[0] or ""))
         return [(name, _sums(dict(zip(MEASURES, sums, strict=True)))) for name, sums in by_cost[:limit]]
+
+
+def _by_group(table: Table, measures: Iterable[str], *conditions: ColumnElement[bool]) -> CTE:
+    """Sums of roll-ups by group, which are few.
+
+    Whatever tells groups apart is best looked up and sorted by behind this: then it is done once for each
+    group, and not for each day of it.
+    """
+    columns = (func.sum(table.c[name]).label(name) for name in dict.fromkeys(measures))
+    query = select(table.c.group_number, *columns).where(*conditions)
+    return query.group_by(table.c.group_number).cte("by_group")
 
 
 def _sums(row: dict[str, Any]) -> Sums:

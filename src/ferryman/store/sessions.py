@@ -56,6 +56,20 @@ class SessionSums(NamedTuple):
     models: tuple[str, ...]
 
 
+class Known(NamedTuple):
+    """Where the requests of a session are.
+
+    Attributes:
+        start: from when on they began.
+        end: before when they began.
+        principals: whose they are.
+    """
+
+    start: datetime
+    end: datetime
+    principals: frozenset[str]
+
+
 class Sessions:
     """Reads them. Safe to call from several threads; raises StoreUnavailable when the database is away."""
 
@@ -91,18 +105,21 @@ class Sessions:
                 last = rows[-1].last_place - 1
             return _sums(connection, list(latest), principals), last + 1
 
-    def span(self, session_id: str) -> tuple[datetime, datetime] | None:
-        """From when on and before when all requests of a session began, `None` if there is no such session.
+    def known(self, session_id: str) -> Known | None:
+        """What there is of a session, `None` if there is no such session.
 
         With it a reader of its entries looks for them in those hours alone.
         """
         if "\0" in session_id:
             return None  # which no session has, and PostgreSQL takes in no text
         c = session_sums.c
-        query = select(func.min(c.started_at_microseconds), func.max(c.ended_at_microseconds))
+        query = select(c.principal, c.started_at_microseconds, c.ended_at_microseconds)
         with translated(), self._engines.read.connect() as connection:
-            first, last = connection.execute(query.where(c.session_id == session_id)).one()
-        return None if first is None else (moment(first), moment(last + 1))
+            rows = connection.execute(query.where(c.session_id == session_id)).all()
+        if not rows:
+            return None
+        principals, starts, ends = zip(*rows, strict=True)
+        return Known(moment(min(starts)), moment(max(ends) + 1), frozenset(filter(None, principals)))
 
 
 def _step(last: int, principals: Sequence[str] | None) -> Select[Any]:

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text
+from msgspec import structs
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, intersect, select, text
 
 from ferryman.model import Ended
 from ferryman.store.place import MAX_SHIFT, MILLISECOND, first_of_hour, first_place, hour_of, key_of, place_of
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 STEP = 2_000
 """Places looked at in one statement."""
 
+FEWEST = 50
+"""The same where few are left to be found: some of them may have another value with the same key."""
+
 MAX_HOURS = 512
 """Hours of an index in one statement."""
 
 PROBED = 1_000
 PROBED_HOURS = 24
+
+NARROWED = 10
+"""Places of failures that are read for each place under a key, to find the places that are both. To read a
+place in an index takes a microsecond, to look at its entry ten to a hundred of them."""
 
 FAILED = text("failed")
 """As the indexes spell it: SQLite's planner does not know them again by `failed = 1`."""
@@ -86,7 +94,8 @@ def walked(
         return
     name = _rarest(connection, wanted, span)
     if name is not None:
-        yield from _by_hours(connection, name, getattr(wanted, name), span, up=up, first=first)
+        for under, left in _by_hours(connection, name, wanted, span, up=up, first=first):
+            yield (_failed(connection, wanted, under) if implies_failure(wanted) else under), left
         return
     offered = _offered(wanted)
     column = offered.selected_columns[0]
@@ -102,9 +111,12 @@ def _offered(wanted: Filter) -> Select[Any]:
     """The places of an index that has them in their order."""
     if wanted.tag is not None:
         return select(entry_tags.c.place).where(entry_tags.c.tag == wanted.tag)
+    return _failures(wanted) if implies_failure(wanted) else select(entries.c.place)
+
+
+def _failures(wanted: Filter) -> Select[Any]:
+    """The places of the smallest index of failures."""
     query = select(entries.c.place)
-    if not implies_failure(wanted):
-        return query
     if wanted.ended is not None and wanted.ended is not Ended.DONE:
         return query.where(FAILED, entries.c.ended == wanted.ended.value)
     status_class = class_of(wanted)
@@ -123,10 +135,14 @@ def class_of(wanted: Filter) -> int | None:
 
 
 def _by_hours(
-    connection: Connection, name: str, value: str, span: Span, *, up: bool, first: int
+    connection: Connection, name: str, wanted: Filter, span: Span, *, up: bool, first: int
 ) -> Iterator[tuple[list[int], Span]]:
-    """The places under a key, some hours at a time: more and more of them while little is found."""
-    column, key = entries.c.place, entries.c[f"{name}_key"]
+    """The places under a key, some hours at a time: more and more of them while little is found.
+
+    Where nothing else is asked for, what has the key is wanted, and no more is offered than is needed.
+    """
+    column, key, value = entries.c.place, entries.c[f"{name}_key"], getattr(wanted, name)
+    is_all = structs.replace(wanted, start=None, end=None, **{name: None}) == type(wanted)()
     hours, step = 1, first
     while span:
         begin = hour_of(span.low if up else span.high)
@@ -145,7 +161,21 @@ def _by_hours(
             span = span.without(edge, up=up)
             hours = min(hours * 4, MAX_HOURS)
         yield places, span
-        step = STEP
+        first -= len(places)
+        step = min(max(first, FEWEST), STEP) if is_all else STEP
+
+
+def _failed(connection: Connection, wanted: Filter, places: list[int]) -> list[int]:
+    """Those of `places` that the index of failures has, or all of them if it has many more beside them."""
+    if not places:
+        return places
+    failures = _failures(wanted).where(entries.c.place.between(min(places), max(places)))
+    if connection.execute(failures.offset(NARROWED * len(places)).limit(1)).first() is not None:
+        return places
+    # A set operation, as SQLite would look at the entry of each place for anything else.
+    both = intersect(failures, _given(connection, places))
+    failed = set(connection.execute(both).scalars())
+    return [place for place in places if place in failed]
 
 
 def _rarest(connection: Connection, wanted: Filter, span: Span) -> str | None:
@@ -155,18 +185,35 @@ def _rarest(connection: Connection, wanted: Filter, span: Span) -> str | None:
         return "session_id"
     if wanted.tag is not None:
         return None
-    if implies_failure(wanted):
-        return "end_user" if "end_user" in names else None
+    if implies_failure(wanted) and names:
+        # What few entries have is looked for under its key, beside which failures are found without a look at
+        # the entries; but failures are rarer than what most have.
+        first = first_of_hour(max(hour_of(span.high) - PROBED_HOURS, 0))
+        failures = _number(connection, _failures(wanted).where(entries.c.place.between(first, span.high)))
+        if failures < PROBED:
+            names = [one for one in names if _probe(connection, one, wanted, span) < failures]
+    elif implies_failure(wanted):
+        return None
     if len(names) < 2:  # nothing to choose from
         return names[0] if names else None
-    return min(names, key=lambda name: _probe(connection, name, getattr(wanted, name), span))
+    found = {name: _probe(connection, name, wanted, span) for name in names}
+    if min(found.values()) == PROBED:  # or more, each of them
+        found = {name: _probe(connection, name, wanted, span, hours=1) for name in names}
+    return min(names, key=lambda name: found[name])
 
 
-def _probe(connection: Connection, name: str, value: str, span: Span) -> int:
-    last = hour_of(span.high)
-    keys = [key_of(hour, value) for hour in range(max(last - PROBED_HOURS, 0), last + 1)]
-    some = select(entries.c.place).where(entries.c[f"{name}_key"].in_(keys)).limit(PROBED).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+def _probe(
+    connection: Connection, name: str, wanted: Filter, span: Span, *, hours: int = PROBED_HOURS
+) -> int:
+    """How many places lie under a key in the last hours of `span`, counted up to `PROBED`."""
+    last, value = hour_of(span.high), getattr(wanted, name)
+    keys = [key_of(hour, value) for hour in range(max(last - hours, 0), last + 1)]
+    return _number(connection, select(entries.c.place).where(entries.c[f"{name}_key"].in_(keys)))
+
+
+def _number(connection: Connection, offered: Select[Any]) -> int:
+    """How many places are offered, counted up to `PROBED`."""
+    return connection.execute(select(func.count()).select_from(offered.limit(PROBED).subquery())).scalar_one()
 
 
 def among(connection: Connection, places: Sequence[int]) -> ColumnElement[bool]:
@@ -175,6 +222,15 @@ def among(connection: Connection, places: Sequence[int]) -> ColumnElement[bool]:
         there = text("entries.place IN (SELECT value FROM json_each(:places))")
         return there.bindparams(places=json.dumps(list(places)))  # type: ignore[return-value]  # a condition
     return text("entries.place = ANY(:places)").bindparams(places=list(places))  # type: ignore[return-value]  # the same
+
+
+def _given(connection: Connection, places: list[int]) -> Select[Any]:
+    """A query that finds `places`, sent as one value."""
+    if connection.dialect.name == "sqlite":
+        there = text("SELECT value AS place FROM json_each(:places)").bindparams(places=json.dumps(places))
+    else:
+        there = text("SELECT unnest(CAST(:places AS bigint[])) AS place").bindparams(places=places)
+    return select(there.columns(entries.c.place).subquery())
 
 
 def matching(connection: Connection, wanted: Filter, places: list[int], *, up: bool) -> list[int]:

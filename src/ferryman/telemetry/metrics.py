@@ -121,6 +121,13 @@ OPENED = Metric(
     "Connections to an upstream that were opened, since the worker was started.",
     ("worker", "upstream"),
 )
+BODIES_DROPPED = Metric(
+    "ferryman_bodies_dropped_total",
+    "counter",
+    "Exchanges whose bodies `log_bodies` should keep, and that found no room or were not taken in time, "
+    "since the worker was started.",
+    ("worker",),
+)
 JOURNAL_HEALTHY = Metric(
     "ferryman_journal_healthy", "gauge", "1 while a worker's journal can be written, else 0.", ("worker",)
 )
@@ -167,7 +174,7 @@ METRICS = (
     *(TOKENS, TOOLS, CACHE_HITS, SPEND, FALLBACK_PRICED),
     *(KEY_REQUESTS, KEY_ERRORS, KEY_TOKENS, KEY_SPEND, KEY_INFO, END_USER_REQUESTS, END_USER_SPEND),
     *(BUDGET_LIMIT, BUDGET_LEFT, BUDGET_RESETS),
-    *(WORKER_READY, LIVE, HELD, CONNECTIONS, OPENED),
+    *(WORKER_READY, LIVE, HELD, CONNECTIONS, OPENED, BODIES_DROPPED),
     *(JOURNAL_HEALTHY, JOURNAL_LAG, JOURNAL_PROBLEMS, LOST, STORED, DATABASE_UP),
     *(SINK_DELIVERED, SINK_FAILURES, SINK_DROPPED, SINK_BEHIND),
     *(MEMORY, RESTARTS, BUILD),

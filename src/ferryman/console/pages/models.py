@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from ferryman.console.aliases import named
-from ferryman.console.figures import latest
+from ferryman.console.figures import dearest, latest
 from ferryman.console.visit import Page, Visit
 from ferryman.errors import InvalidRequest, PermissionDenied
 from ferryman.model import Cost, Entry
@@ -24,6 +24,9 @@ from ferryman.store.read import Filter
 PATH = "/ui/models"
 DAYS = 90
 """In which models are looked for that have no price, and whose entries are priced anew."""
+
+MAX_USED = 500
+"""Models of those days that are looked at, the dearest."""
 
 MAX_ALIASES = 200
 """On the page; a list of Argo's makes about a hundred."""
@@ -62,8 +65,8 @@ async def show(visit: Visit) -> Response:
 async def _shown(visit: Visit, done: dict[str, Any] | None) -> Response:
     visit.check("GET", "/global/spend/models")
     catalog, period = visit.backing.catalog(), latest(DAYS, visit.now)
-    sums = await visit.ask(lambda: visit.figures().dearest(period, "model", 500))
-    used = {one.name: one for one in sums if one.name}
+    ranked = await visit.ask(lambda: visit.figures().ranked(period, "model"))
+    used = {one.name: one for one in dearest(ranked, "model", MAX_USED) if one.name}
     at = datetime.fromtimestamp(visit.now, UTC)
     told = visit.backing.models()
     aliases = named(visit.backing.settings, told, await visit.ask(lambda: _with_aliases(visit)))

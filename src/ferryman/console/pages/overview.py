@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from ferryman.console.figures import RANKED, Figures, Period, Slice, chart, grouped, latest, percentile, total
+from ferryman.console.figures import (
+    COMPARED,
+    Figures,
+    Period,
+    Slice,
+    chart,
+    dearest,
+    grouped,
+    latest,
+    percentile,
+    total,
+)
 from ferryman.console.own import names_of, principals_of, shown_name
 from ferryman.console.visit import Page, Visit
 from ferryman.control.key_names import Named
@@ -52,48 +63,65 @@ def pages() -> list[Page]:
     return [Page("/ui", show)]
 
 
+def foresee(figures: Figures, now: float) -> None:
+    """Ask what the page will ask at first: what it tells of days that are over is known then."""
+    period = latest(int(DEFAULT_SPAN), now)
+    _by_day(figures, period)
+    _ranked(figures, period)
+    _before(figures, period)
+
+
+def _by_day(figures: Figures, period: Period) -> list[Sums]:
+    return figures.sums(period, ("day", "model"), measures=("cost_nanousd",))
+
+
+def _ranked(figures: Figures, period: Period) -> list[Sums]:
+    return figures.ranked(period, "model", "principal", "end_user")
+
+
+def _before(figures: Figures, period: Period) -> list[Sums]:
+    """Sums of as many days before."""
+    first = period.first - timedelta(days=len(period.days))
+    return figures.sums(Period(first, period.first - timedelta(days=1)), (), measures=COMPARED)
+
+
 async def show(visit: Visit) -> Response:
     """The page; it asks for itself every few seconds."""
     days = visit.query.get("days", DEFAULT_SPAN)
     days = days if days in SPANS else DEFAULT_SPAN
     principals = await principals_of(visit)
     figures, period = visit.figures(principals), latest(int(days), visit.now)
-    before = Period(period.first - timedelta(days=int(days)), period.first - timedelta(days=1))
-    # Two at a time, on the two threads there are; budgets have threads of their own.
-    (by_day, users, entries), (keys, before_sums, names), budgets = await asyncio.gather(
-        visit.ask(
-            lambda: (
-                figures.sums(period, ("day", "model")),
-                figures.dearest(period, "end_user"),
-                _latest(visit, principals),
-            )
-        ),
-        visit.ask(lambda: _of_keys(visit, figures, period, before)),
+    # Two at a time, as long as each other, on the two threads there are; budgets have threads of their own.
+    (by_day, entries), (ranked, before, keys, names), budgets = await asyncio.gather(
+        visit.ask(lambda: (_by_day(figures, period), _latest(visit, principals))),
+        visit.ask(lambda: _compared(visit, figures, period)),
         _budgets(visit),
     )
+    models = grouped((one for one in ranked if one.model is not None), lambda one: one.model)
     return visit.render(
         "overview.html",
         days=days,
         spans=SPANS.items(),
         budgets=budgets,
         period=period,
-        whole=total(by_day),
-        before=total(before_sums),
-        models=grouped(by_day, lambda one: one.model)[:8],
+        whole=total(one for one in ranked if one.model is not None),
+        before=total(before),
+        models=models[:8],
         keys=[(one, shown_name(one.name, names), one.name in names) for one in keys],
-        users=users,
+        users=dearest(ranked, "end_user"),
         chart=chart(by_day, period),
         times=_times(entries),
         is_unused=not entries,
     )
 
 
-def _of_keys(
-    visit: Visit, figures: Figures, period: Period, before: Period
-) -> tuple[list[Slice], list[Sums], dict[str, Named]]:
-    """The dearest keys with their names, and the sums of the time before."""
-    keys = figures.dearest(period, "principal")
-    return keys, figures.sums(before, (), measures=RANKED), names_of(visit, [one.name for one in keys])
+def _compared(
+    visit: Visit, figures: Figures, period: Period
+) -> tuple[list[Sums], list[Sums], list[Slice], dict[str, Named]]:
+    """Sums by model, key and end user; those of the time before; the dearest keys, and their names."""
+    ranked = _ranked(figures, period)
+    keys = dearest(ranked, "principal")
+    return ranked, _before(figures, period), keys, names_of(visit, [one.name for one in keys])
 
 
 def _latest(visit: Visit, principals: Sequence[str] | None) -> list[Entry]:

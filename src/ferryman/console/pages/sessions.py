@@ -13,14 +13,18 @@ from ferryman.console.visit import Page, Visit
 from ferryman.errors import InvalidRequest, NotFound
 from ferryman.model import Entry
 from ferryman.store.place import LAST_PLACE
-from ferryman.store.read import MAX_PAGE, Filter
+from ferryman.store.read import Cursor, Filter
+from ferryman.store.read import Page as EntryPage
 
 PATH = "/ui/sessions"
 PAGE_SIZE = 25
 
-MAX_REQUESTS = 1_000
-"""Of one session on its page, the latest: they lie all over the table, and each costs some 50 µs to read, or
-many times that where nothing of it is in memory."""
+MAX_REQUESTS = 500
+"""Of one session on its page, the latest, and those before them on the next: they lie all over the table, and
+each costs some 100 µs to read and to show, or many times that where nothing of it is in memory."""
+
+MAX_STEPS = 20
+"""For a page, 0.1 s each: of a session that many share, whoever sees own requests alone may see few."""
 
 MAX_ROWS = 100
 """Of them in the list below the tree; the rest is in the list of requests."""
@@ -50,17 +54,24 @@ async def show_list(visit: Visit) -> Response:
 
 
 async def show_one(visit: Visit) -> Response:
-    """One session."""
+    """The latest requests of one session, or those before a place."""
     session_id = visit.request.path_params["session_id"]
+    before = _place(visit.query.get("before"))
     principals = await principals_of(visit)
-    entries, is_all = await visit.ask(partial(_entries, visit, session_id, principals))
-    if not entries:
+    page = await visit.ask(partial(_page, visit, session_id, principals, before))
+    if not page.entries:
         raise NotFound("There is no request of this session in the ledger.")
-    names = await visit.ask(lambda: names_of(visit, [entry.principal for entry in entries]))
-    return visit.render("session.html", session_id=session_id, **_told(entries, names, is_all=is_all))
+    names = await visit.ask(lambda: names_of(visit, [entry.principal for entry in page.entries]))
+    return visit.render(
+        "session.html",
+        session_id=session_id,
+        after=page.after,
+        is_first=before is None,
+        **_told(page.entries, names),
+    )
 
 
-def _told(entries: list[Entry], names: Any, *, is_all: bool) -> dict[str, Any]:  # noqa: ANN401  # of keys
+def _told(entries: list[Entry], names: Any) -> dict[str, Any]:  # noqa: ANN401  # of keys
     tops = tree_of(entries)
     latest = sorted(entries, key=lambda entry: entry.started_at, reverse=True)
     return {
@@ -69,8 +80,6 @@ def _told(entries: list[Entry], names: Any, *, is_all: bool) -> dict[str, Any]: 
         "entries": latest[:MAX_ROWS],
         "names": {entry.principal: shown_name(entry.principal, names) for entry in entries},
         "number": len(entries),
-        "is_all": is_all,
-        "max_requests": MAX_REQUESTS,
         "chart": _growth(latest[::-1]),
     }
 
@@ -91,27 +100,28 @@ def _growth(entries: list[Entry]) -> list[tuple[int, int, int, bool]]:
     return found
 
 
-def _entries(visit: Visit, session_id: str, principals: list[str] | None) -> tuple[list[Entry], bool]:
-    """The latest of a session's entries that the caller sees, and whether those are all."""
-    found: list[Entry] = []
-    start, end = visit.backing.store.sessions.span(session_id) or (None, None)
-    for principal in [None] if principals is None else principals:
-        wanted = Filter(session_id=session_id, principal=principal, start=start, end=end)
-        after = None
-        while len(found) < MAX_REQUESTS:
-            page = visit.backing.store.read.page(wanted, limit=MAX_PAGE, after=after)
-            found += page.entries
-            after = page.after
-            if after is None:
-                break
-        else:
-            return found[:MAX_REQUESTS], False
-    return found, True
+def _page(visit: Visit, session_id: str, principals: list[str] | None, before: int | None) -> EntryPage:
+    """A page of a session's entries that the caller sees, latest first."""
+    known = visit.backing.store.sessions.known(session_id)
+    own = None if principals is None or known is None else known.principals.intersection(principals)
+    if known is None or (own is not None and not own):
+        return EntryPage([], None)
+    # Entries of several, and of nobody, are told apart here: each would be looked for in all of the session.
+    principal = min(own) if own is not None and len(own) == 1 else None
+    wanted = Filter(session_id=session_id, principal=principal, start=known.start, end=known.end)
+    page = EntryPage([], None if before is None else Cursor(before))
+    for _ in range(MAX_STEPS):
+        page = visit.backing.store.read.page(wanted, limit=MAX_REQUESTS, after=page.after)
+        if own is not None:
+            page = page._replace(entries=[one for one in page.entries if one.principal in own])
+        if page.entries or page.after is None:
+            break
+    return page
 
 
 def _place(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isdecimal() or not text.isascii() or len(text) > 19 or int(text) > LAST_PLACE:
-        raise InvalidRequest("`before` is no place of a list of sessions; begin with the newest.")
+        raise InvalidRequest("`before` is no place of a list; begin with the newest.")
     return int(text)

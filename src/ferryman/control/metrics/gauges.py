@@ -117,6 +117,7 @@ def _kind(budget: tuple[Key, Capped]) -> str:
 def _put_worker(page: Page, number: str, state: WorkerState) -> None:
     page.add(metrics.LIVE, state.live, number)
     page.add(metrics.HELD, state.held_bytes, number)
+    page.add(metrics.BODIES_DROPPED, state.bodies_dropped, number)
     page.add(metrics.JOURNAL_HEALTHY, int(state.journal_healthy), number)
     for pool in state.pools:
         page.add(metrics.CONNECTIONS, pool.idle, number, pool.upstream, "idle")
