@@ -65,6 +65,32 @@ def pages(store: Store, wanted: Filter, *, oldest_first: bool) -> list[str]:
             return found
 
 
+def test_pages_that_take_too_long_are_short_and_all_of_them_together_whole(store: Store) -> None:
+    made = [
+        entry(number * 60, principal="ben" if number % 50 == 0 else "ann", model="m" if number % 9 else "n")
+        for number in range(300)
+    ]
+    store.write.insert_entries(made)
+    store.read.walk_seconds = 0.0
+    ways: list[dict[str, Any]] = [
+        {"principal": "ben"},
+        {"principal": "ben", "model": "m"},
+        {"outcome": "failure"},
+    ]
+    for names in ways:
+        wanted = Filter(**names)
+        told = [
+            made[number].id for number in range(300) if number % 50 == 0 and (number % 9 or len(names) == 1)
+        ]
+        expected = [] if wanted.outcome else told
+        assert pages(store, wanted, oldest_first=True) == expected
+        assert pages(store, wanted, oldest_first=False) == expected[::-1]
+    page = store.read.page(Filter(principal="ben"), limit=50)
+    assert len(page.entries) < 6
+    assert page.after is not None
+    assert not store.read.count(Filter(principal="ann")).exact
+
+
 def test_pages_of_two_things_that_most_entries_have_are_whole(store: Store) -> None:
     made = [
         entry(number, principal="ben" if number % 50 == 0 else "ann", model="m" if number % 9 else "n")

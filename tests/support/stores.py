@@ -15,8 +15,10 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def opened(url: str) -> Store:
-    """The store at `url`; its tables are not made yet."""
-    return Store(database(Settings(database_url=url)))
+    """The store at `url`; its tables are not made yet. However slow the machine is, a page is looked for."""
+    store = Store(database(Settings(database_url=url)))
+    store.read.walk_seconds = 20.0
+    return store
 
 
 def sqlite_url(directory: Path, name: str = "test.db") -> str:

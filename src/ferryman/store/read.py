@@ -142,9 +142,13 @@ class Reader:
     """Reads on connections that cannot write. Safe to call from several threads.
 
     Every method raises StoreUnavailable when the database is away, and may be called again then.
+
+    Attributes:
+        walk_seconds: how long a page is looked for, or entries are counted.
     """
 
     def __init__(self, engines: Engines) -> None:
+        self.walk_seconds = WALK_SECONDS
         self._engines = engines
 
     def entry(self, entry_id: str) -> Entry | None:
@@ -184,7 +188,7 @@ class Reader:
                 if len(found) >= needed:
                     rest = Cursor(found[needed - 2])
                     break
-                if left and time.monotonic() - begun > WALK_SECONDS:
+                if left and time.monotonic() - begun > self.walk_seconds:
                     rest = Cursor(left.low - 1 if oldest_first else left.high + 1)
                     break
             return Page(_fetched(connection, found[skip : needed - 1]), rest)
@@ -217,7 +221,7 @@ class Reader:
             begun = time.monotonic()
             for places, left in walked(connection, wanted, span, up=False, first=at_most + 1):
                 number += len(matching(connection, wanted, places, up=False))
-                if number > at_most or (left and time.monotonic() - begun > WALK_SECONDS):
+                if number > at_most or (left and time.monotonic() - begun > self.walk_seconds):
                     return Count(min(number, at_most), exact=False)
         return Count(number, exact=True)
 
