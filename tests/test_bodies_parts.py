@@ -174,6 +174,29 @@ def test_input_of_a_tool_that_was_cut_is_told_as_far_as_it_goes() -> None:
     assert message["content"][2]["input"] == {"city": "Par" + CUT}
 
 
+def test_secret_in_an_input_that_max_tokens_has_cut_is_redacted() -> None:
+    part = '{"user":"bob","password":"hunter2","x":"a'
+    cut: list[dict[str, Any]] = [
+        START,
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "input": {}}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {
+                "type": "input_json_delta",
+                "partial_json": part,
+            },
+        },
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ]
+    message, over = message_in(stream(*cut))
+    assert over
+    assert message["content"][0]["input"] == {"user": "bob", "password": "hunter2", "x": "a" + CUT}
+    assert "hunter2" not in str(Redactor().redacted(message))
+
+
 def test_error_of_a_stream_is_told() -> None:
     error = {"type": "overloaded_error", "message": "Overloaded"}
     message, over = message_in(stream(START, {"type": "error", "error": error}))

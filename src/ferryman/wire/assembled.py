@@ -88,9 +88,12 @@ def _take(blocks: dict[int, _Block], index: int, told: dict[str, Any]) -> None:
 
 
 def _input(text: str, *, cut: bool) -> object:
-    """The input of a tool; as it came if it is no JSON."""
+    """The input of a tool; as it came if it is no JSON.
+
+    It may end too early though its block is over: where `max_tokens` was reached.
+    """
     try:
-        return value_in(text.encode(), cut=cut)
+        return value_in(text.encode(), cut=True)
     except ValueError:
         return text + CUT if cut else text
 
