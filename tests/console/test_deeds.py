@@ -126,6 +126,26 @@ def test_a_model_without_a_price_is_priced_anew(lone: Control, visitor: Visitor)
     assert "3 entries of claude-nightly-9 looked at, 3 changed" in done.text
     again = visitor.post("/ui/models/reprice", {"model": "claude-nightly-9"}, page="/ui/models")
     assert "0 changed" in again.text
+    (told,) = lone.get("/audit", kind="model")["audit"]
+    assert (told["action"], told["object_id"], told["actor"]) == (
+        "repriced",
+        "claude-nightly-9",
+        "master key",
+    )
+    assert told["after"]["cost_nanousd"] > told["before"]["cost_nanousd"]
+
+
+def test_who_may_not_ask_for_spend_prices_nothing_anew(lone: Control, visitor: Visitor) -> None:
+    held(lone).seconds -= 1_800_000_000 - 1_795_300_000
+    lone.post("/user/new", {"user_id": "eve", "user_role": "proxy_admin", "auto_create_key": False})
+    key = lone.post("/key/generate", {"user_id": "eve", "allowed_routes": ["/v1/messages"]})
+    made = entry(1, model="claude-nightly-9")
+    lone.store.write.insert_entries([made])
+    visitor.sign_in(key["key"])
+    asked = visitor.post("/ui/models/reprice", {"model": "claude-nightly-9"}, page="/ui/setup")
+    assert asked.status_code == 403
+    assert lone.store.read.entry(made.id).cost is None  # type: ignore[union-attr]  # it is there
+    assert not lone.get("/audit", kind="model")["audit"]
 
 
 def test_a_page_without_its_database_says_so(lone: Control, visitor: Visitor, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from ferryman.model import Cost, Entry
 from ferryman.pricing.anew import priced_anew
 from ferryman.pricing.catalog import CLASSES, FALLBACK, OVERRIDE, Catalog, Found
 from ferryman.pricing.explain import dollars, price_lines
+from ferryman.pricing.names import MAX_NAME_CHARACTERS
 from ferryman.store import schema_access
+from ferryman.store.access import Actor, Change
 from ferryman.store.access_look import KEYS
 from ferryman.store.access_rows import Key
 from ferryman.store.read import Filter
@@ -138,12 +140,27 @@ async def reprice(visit: Visit) -> Response:
     """Price the entries of a model anew, with the prices in force."""
     if visit.caller.role != "admin":
         raise PermissionDenied("Only administrators price entries anew.")
+    visit.check("GET", "/global/spend/models")
     model = visit.form.get("model", "")
     if not model:
         raise InvalidRequest("`model` is missing.")
     done = await visit.ask(lambda: _repriced(visit, model))
     visit.past.forget()
+    if done["changed"]:
+        await visit.ask(lambda: _note(visit, done))
     return await _shown(visit, done)
+
+
+def _note(visit: Visit, done: dict[str, Any]) -> None:
+    """Put into the audit log what was priced anew."""
+    told = {"entries": done["changed"], "cost_nanousd": done["after"]}
+    before = {"entries": done["changed"], "cost_nanousd": done["before"]}
+
+    def note(change: Change) -> None:
+        change.note("model", done["model"][:MAX_NAME_CHARACTERS], "repriced", told, before=before)
+
+    actor = Actor(visit.caller.name, visit.client)
+    visit.backing.store.access.change(actor, round(visit.now * 1e6), note)
 
 
 def _repriced(visit: Visit, model: str) -> dict[str, Any]:

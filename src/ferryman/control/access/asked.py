@@ -359,8 +359,8 @@ class AuditAsked(msgspec.Struct, kw_only=True):
     size: Size = 50
     kind: (
         Annotated[
-            Literal["key", "user", "team", "customer", "budget", "tag"],
-            Meta(description="one of `key`, `user`, `team`, `customer`, `budget`, `tag`"),
+            Literal["key", "user", "team", "customer", "budget", "tag", "model"],
+            Meta(description="one of `key`, `user`, `team`, `customer`, `budget`, `tag`, `model`"),
         ]
         | None
     ) = None
