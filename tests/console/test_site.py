@@ -313,6 +313,22 @@ def test_of_a_session_that_several_share_a_user_sees_what_came_with_own_keys(
         assert {one.id for one in made if one.id in text} == {made[number].id for number in numbers}
 
 
+def test_session_of_agents_that_start_each_other_without_end_is_shown(
+    lone: Control, visitor: Visitor
+) -> None:
+    made = [
+        entry(number, session_id="deep", agent_id=f"a{number}", parent_agent_id=f"a{number - 1}")
+        for number in range(MAX_REQUESTS)
+    ]
+    lone.store.write.insert_entries(made)
+    visitor.sign_in()
+    answer = visitor.get("/ui/sessions/deep")
+    assert answer.status_code == 200
+    assert f"a{MAX_REQUESTS - 1}" in answer.text
+    listed = visitor.get("/ui/sessions").text
+    assert "Sums are of the whole session" in listed
+
+
 def test_first_answer_makes_ready_what_the_next_pages_need(lone: Control, visitor: Visitor) -> None:
     visitor.get("/ui/sign-in")
     until(lambda: re.search(r"<Renderer (\d+) of \1 templates ready>", repr(lone.console._renderer)))
