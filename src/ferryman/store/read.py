@@ -38,6 +38,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status_class: 2, 4 or 5 for 2xx, 4xx or 5xx; 0 for entries that were not answered.
+        principals: one of these, at most 500.
         outcome: `success` or `failure` (see `ferryman.store.rows.has_failed`).
         start: the earliest `started_at`.
         end: the first `started_at` that is too late.
@@ -49,6 +50,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     session_id: str | None = None
     principal: str | None = None
+    principals: tuple[str, ...] | None = None
     tag: str | None = None
     status: int | None = None
     status_class: int | None = None

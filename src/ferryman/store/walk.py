@@ -247,6 +247,8 @@ def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     """What has to hold of an entry."""
     names = ("id", "end_user", "model", "session_id", "principal", "status", "status_class")
     found = [entries.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+    if wanted.principals is not None:
+        found.append(entries.c.principal.in_(wanted.principals))
     if wanted.ended is not None:
         found.append(entries.c.ended == wanted.ended.value)
     if wanted.outcome is not None:
