@@ -340,6 +340,27 @@ def test_own_requests_of_a_session_are_found_however_many_others_made_around_the
     assert [] in shown, "there was a page that leads further"
 
 
+def test_past_of_a_user_is_remembered_once_however_many_keys_there_are(
+    lone: Control, visitor: Visitor
+) -> None:
+    keys = [lone.post("/key/generate", {"user_id": "ann"}) for _ in range(30)]
+    lone.store.write.insert_entries(
+        [entry(number, principal=key["token"]) for number, key in enumerate(keys)]
+    )
+    visitor.get("/ui/sign-in")
+    foreseen(lone)
+    visitor.sign_in(keys[0]["key"])
+    assert visitor.get("/ui").status_code == 200
+    assert repr(lone.console._past) == "<Past 6 answers>"
+    day = entry(0).started_at.date()
+    tokens = [key["token"] for key in keys[:20]]
+    for found in (
+        lone.store.read.sums(day, day, by=(), equal={"principal": tokens}),
+        lone.store.read.ranked(day, day, {"model": 5}, equal={"principal": tokens}),
+    ):
+        assert sum(one.requests for one in found) == 20
+
+
 def test_session_of_agents_that_start_each_other_without_end_is_shown(
     lone: Control, visitor: Visitor
 ) -> None:

@@ -243,6 +243,11 @@ def matching(connection: Connection, wanted: Filter, places: list[int], *, up: b
     return found
 
 
+def is_of(column: ColumnElement[Any], value: str | int | Sequence[str]) -> ColumnElement[bool]:
+    """That a column has this value, or one of these."""
+    return column == value if isinstance(value, str | int) else column.in_(value)
+
+
 def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     """What has to hold of an entry."""
     names = ("id", "end_user", "model", "session_id", "principal", "status", "status_class")
