@@ -262,4 +262,11 @@ def test_span_of_a_session_holds_all_its_requests(store: Store) -> None:
     assert known is not None
     assert (known.start, known.end) == (made[0].started_at, made[-1].started_at + timedelta(microseconds=1))
     assert len(store.read.page(Filter(session_id="a", start=known.start, end=known.end)).entries) == 3
+    own = entry(6, session_id="a", principal="ann", duration_seconds=0.0)
+    store.write.insert_entries([own])
+    assert store.sessions.known("a", ["ann", "ben"]) == (
+        own.started_at,
+        own.started_at + timedelta(microseconds=1),
+    )
+    assert store.sessions.known("a", ["ben"]) is None
     assert store.sessions.known("nobody") is store.sessions.known("\0") is None

@@ -15,7 +15,7 @@ from ferryman.console.figures import Period, chart, grouped, percentile, total
 from ferryman.console.forms import Field, members_of, texts_of
 from ferryman.console.session import IDLE_SECONDS, MAX_ENDED, MOST_SECONDS, Session, Signer
 from ferryman.console.throttle import MAX_ADDRESSES, MAX_OF_ADDRESS, MAX_OF_ALL, WINDOW_SECONDS, Throttle
-from ferryman.console.tree import Agent, tree_of
+from ferryman.console.tree import MAX_DEPTH, Agent, tree_of
 from ferryman.model import Cost, Entry, Usage
 from ferryman.settings import Settings
 from ferryman.settings_models import configured_models
@@ -204,6 +204,17 @@ def test_no_circle_of_agents_is_lost_or_goes_on_for_ever(parents: dict[str, str]
     entries = [by(number, name, parent) for number, (name, parent) in enumerate(parents.items())]
     found = tree_of(entries)
     assert sum(len(one.entries) for one in found) == len(entries)
+
+
+def test_agents_that_start_each_other_without_end_stand_no_deeper_than_a_page_can_show() -> None:
+    cost = Cost(1, "catalog", "r", [])
+    entries = [by(number, f"a{number}", f"a{number - 1}", cost=cost) for number in range(500)]
+    (top,) = tree_of(entries)
+    assert top.whole_cost_nanousd == 500
+    level, depth = [top], 0
+    while children := [child for one in level for child in one.children]:
+        level, depth = children, depth + 1
+    assert (depth, len(level)) == (MAX_DEPTH, 500 - MAX_DEPTH)
 
 
 def test_an_agent_tells_what_it_and_all_below_it_have_cost() -> None:

@@ -294,9 +294,12 @@ def test_page_of_a_very_long_session_tells_of_its_latest_requests_and_leads_to_t
     parts = [ids[start : start + MAX_ROWS] for start in (0, MAX_REQUESTS, 2 * MAX_REQUESTS)]
     assert shown == parts, "the list has the latest of each page"
     assert "1,001" in visitor.get("/ui/sessions").text, "all are added up in the list"
-    for nobody in ("short", "%00", "long?before=0"):
+    for nobody in ("short", "%00"):
         assert visitor.get(f"/ui/sessions/{nobody}").status_code == 404
     assert visitor.get("/ui/sessions/long?before=x").status_code == 400
+    answer = visitor.get("/ui/sessions/long?before=0")
+    assert (answer.status_code, 'rel="next"' in answer.text) == (200, False)
+    assert "no requests before" in answer.text
 
 
 def test_of_a_session_that_several_share_a_user_sees_what_came_with_own_keys(
@@ -311,6 +314,67 @@ def test_of_a_session_that_several_share_a_user_sees_what_came_with_own_keys(
     for session, numbers in (("shared", [n for n in range(30) if n % 3 < 2]), ("one", [30])):
         text = visitor.get(f"/ui/sessions/{session}").text
         assert {one.id for one in made if one.id in text} == {made[number].id for number in numbers}
+
+
+def test_own_requests_of_a_session_are_found_however_many_others_made_around_them(
+    lone: Control, visitor: Visitor
+) -> None:
+    first, second, other = (lone.post("/key/generate", {"user_id": user}) for user in ("ann", "ann", "ben"))
+    who = {0: first, 1_500: second}
+    made = [
+        entry(number, session_id="constant", principal=who.get(number, other)["token"])
+        for number in range(3_000)
+    ]
+    lone.store.write.insert_entries(made)
+    lone.store.read.walk_seconds = 0.0  # an hour or few at a time
+    visitor.sign_in(first["key"])
+    path, shown = "/ui/sessions/constant", []
+    while path:
+        answer = visitor.get(path)
+        assert answer.status_code == 200, path
+        shown.append([number for number, one in enumerate(made) if one.id in answer.text])
+        found = re.search(r'href="([^"]+)" rel="next"', answer.text)
+        path = "" if found is None else found[1]
+    assert shown[0] == [1_500]
+    assert [number for page in shown for number in page] == [1_500, 0]
+    assert [] in shown, "there was a page that leads further"
+
+
+def test_past_of_a_user_is_remembered_once_however_many_keys_there_are(
+    lone: Control, visitor: Visitor
+) -> None:
+    keys = [lone.post("/key/generate", {"user_id": "ann"}) for _ in range(30)]
+    lone.store.write.insert_entries(
+        [entry(number, principal=key["token"]) for number, key in enumerate(keys)]
+    )
+    visitor.get("/ui/sign-in")
+    foreseen(lone)
+    visitor.sign_in(keys[0]["key"])
+    assert visitor.get("/ui").status_code == 200
+    assert repr(lone.console._past) == "<Past 6 answers>"
+    day = entry(0).started_at.date()
+    tokens = [key["token"] for key in keys[:20]]
+    for found in (
+        lone.store.read.sums(day, day, by=(), equal={"principal": tokens}),
+        lone.store.read.ranked(day, day, {"model": 5}, equal={"principal": tokens}),
+    ):
+        assert sum(one.requests for one in found) == 20
+
+
+def test_session_of_agents_that_start_each_other_without_end_is_shown(
+    lone: Control, visitor: Visitor
+) -> None:
+    made = [
+        entry(number, session_id="deep", agent_id=f"a{number}", parent_agent_id=f"a{number - 1}")
+        for number in range(MAX_REQUESTS)
+    ]
+    lone.store.write.insert_entries(made)
+    visitor.sign_in()
+    answer = visitor.get("/ui/sessions/deep")
+    assert answer.status_code == 200
+    assert f"a{MAX_REQUESTS - 1}" in answer.text
+    listed = visitor.get("/ui/sessions").text
+    assert "Sums are of the whole session" in listed
 
 
 def test_first_answer_makes_ready_what_the_next_pages_need(lone: Control, visitor: Visitor) -> None:

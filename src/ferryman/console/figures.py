@@ -66,6 +66,9 @@ MEASURES = Slice._fields[1:]
 COMPARED = ("requests", "errors", "cost_nanousd")
 """What is shown of the time before."""
 
+Equal = dict[str, tuple[str, ...]]
+"""Dimensions that must have one of these values."""
+
 Ranked = Literal["model", "principal", "end_user"]
 
 
@@ -153,11 +156,10 @@ class Figures:
     ) -> list[Sums]:
         """Sums as of `Reader.sums`.
 
-        They are to be added up: there may be several with the same dimensions, one of the past and one of
-        today, of each principal.
+        They are to be added up: there may be several with the same dimensions, of the past and of today.
         """
 
-        def ask(part: Period, equal: dict[str, str]) -> list[Sums]:
+        def ask(part: Period, equal: Equal) -> list[Sums]:
             return self._reader.sums(*part, by=by, equal=equal, measures=measures)
 
         return self._found(period, ask, ("sums", by, measures))
@@ -169,24 +171,24 @@ class Figures:
         """
         most = {one: MAX_SUMS if one == "model" else MAX_RANKED for one in by}
 
-        def ask(part: Period, equal: dict[str, str]) -> list[Sums]:
+        def ask(part: Period, equal: Equal) -> list[Sums]:
             return self._reader.ranked(*part, most, equal=equal, measures=MEASURES)
 
         return self._found(period, ask, ("ranked", by))
 
     def _found(
-        self, period: Period, ask: Callable[[Period, dict[str, str]], list[Sums]], question: Hashable
+        self, period: Period, ask: Callable[[Period, Equal], list[Sums]], question: Hashable
     ) -> list[Sums]:
-        """What `ask` returns of the past, if it is not known, and of today, of each principal."""
+        """What `ask` returns of the past, if it is not known, and of today, of all principals at once."""
         today = self._past.today
         parts = period.cut(today - timedelta(days=COMMON_DAYS - 1), today)
+        equal: Equal = {} if self._principals is None else {"principal": tuple(self._principals)}
         found: list[Sums] = []
-        for equal in [{}] if self._principals is None else [{"principal": one} for one in self._principals]:
-            for part in parts:
-                of_part = partial(ask, part, equal)
-                is_over = part.last < today
-                key = (part, question, *equal.values())
-                found += self._past.answer(key, of_part) if is_over else of_part()
+        for part in parts:
+            of_part = partial(ask, part, equal)
+            is_over = part.last < today
+            key = (part, question, *equal.values())
+            found += self._past.answer(key, of_part) if is_over else of_part()
         return found
 
 

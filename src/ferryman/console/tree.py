@@ -13,6 +13,11 @@ COMPACTION = "compaction"
 """Claude Code's word for a request that shortens what was said before."""
 
 
+MAX_DEPTH = 50
+"""Of agents below one that nobody has started. Ids come from clients, and a page calls itself for each level:
+Python allows some 300 of them. Deeper agents all stand at this one."""
+
+
 class Agent:
     """One agent.
 
@@ -86,8 +91,8 @@ class Agent:
 def tree_of(entries: Iterable[Entry]) -> list[Agent]:
     """The agents that nobody has started who is there, oldest first, with all others below them.
 
-    An agent whose parent is not known, or that would be its own ancestor, stands at the top: ids come from
-    clients, who may say anything.
+    An agent whose parent is not known, or that would be its own ancestor, stands at the top, and none below
+    `MAX_DEPTH`: ids come from clients, who may say anything.
     """
     agents: dict[str | None, Agent] = {}
     parents: dict[str | None, str | None] = {}
@@ -120,13 +125,13 @@ def _parent(
     """Below whom an agent stands."""
     if agent_id is None:
         return None
-    seen, above = {agent_id}, parents.get(agent_id)
-    first = above
+    line: dict[str, Agent] = {}  # of its ancestors, in their order
+    above = parents.get(agent_id)
     while above is not None and above in agents:
-        if above in seen:
+        if above in line or above == agent_id:
             return None
-        seen.add(above)
+        line[above] = agents[above]
         above = parents.get(above)
-    if first in agents and first is not None:
-        return agents[first]
+    if line:
+        return list(line.values())[-MAX_DEPTH:][0]
     return agents.get(None)  # started by the main agent, which names itself to nobody

@@ -20,7 +20,7 @@ from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
 from ferryman.store.rows import counts_in, entry_of, microseconds, moment
 from ferryman.store.schema import COLUMNS, GROUP, MEASURES, entries, rollup_groups, rollups, tag_rollups
-from ferryman.store.walk import STEP, among, conditions, matching, span_of, walked
+from ferryman.store.walk import STEP, among, conditions, is_of, matching, span_of, walked
 
 MAX_PAGE = 1_000
 MAX_COUNTED = 10_000
@@ -38,6 +38,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status_class: 2, 4 or 5 for 2xx, 4xx or 5xx; 0 for entries that were not answered.
+        principals: one of these, at most 500.
         outcome: `success` or `failure` (see `ferryman.store.rows.has_failed`).
         start: the earliest `started_at`.
         end: the first `started_at` that is too late.
@@ -49,6 +50,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     session_id: str | None = None
     principal: str | None = None
+    principals: tuple[str, ...] | None = None
     tag: str | None = None
     status: int | None = None
     status_class: int | None = None
@@ -233,7 +235,7 @@ class Reader:
         by: tuple[Dimension, ...] = ("day",),
         limit: int = MAX_SUMS,
         dearest_first: bool = False,
-        equal: Mapping[str, str | int] | None = None,
+        equal: Mapping[str, str | int | Sequence[str]] | None = None,
         measures: Sequence[str] = MEASURES,
     ) -> list[Sums]:
         """Sums over the UTC days from `first` to `last` for each value of the dimensions `by`, in order.
@@ -245,7 +247,7 @@ class Reader:
                 counts for each of its tags.
             limit: of rows, at most `MAX_SUMS`.
             dearest_first: in the order of their cost in the place of that of the dimensions.
-            equal: dimensions that must have a value.
+            equal: dimensions that must have a value, or one of at most 500.
             measures: of `Sums`, those that are added up; the others are 0. Each takes time.
 
         Raises:
@@ -258,7 +260,7 @@ class Reader:
         for name in ("principal", "end_user") if tagged else ("tag",):
             del columns[name]
         dimensions = [columns[name] for name in by]
-        conditions = [columns[name] == value for name, value in equal.items()]
+        conditions = [is_of(columns[name], value) for name, value in equal.items()]
         within = table.c.day.between(first, last)
         source: FromClause = table
         if by and "day" not in by and not equal:
@@ -283,7 +285,7 @@ class Reader:
         last: date,
         most: Mapping[Literal["model", "principal", "end_user"], int],
         *,
-        equal: Mapping[str, str] | None = None,
+        equal: Mapping[str, str | Sequence[str]] | None = None,
         measures: Sequence[str] = MEASURES,
     ) -> list[Sums]:
         """Sums as of `sums`, by each of several dimensions alone: one look at the table for all of them.
@@ -292,14 +294,14 @@ class Reader:
             first: the first day.
             last: the last day.
             most: so many of each dimension are told, the dearest, in no order.
-            equal: dimensions that must have a value.
+            equal: dimensions that must have a value, or one of at most 500.
             measures: those that are added up.
         """
         groups, added = rollup_groups.c, tuple(dict.fromkeys((*measures, "cost_nanousd")))
         conditions: list[ColumnElement[bool]] = [rollups.c.day.between(first, last)]
         if equal:
             among_them = select(groups.number).where(
-                *(groups[name] == value for name, value in equal.items())
+                *(is_of(groups[name], value) for name, value in equal.items())
             )
             conditions.append(rollups.c.group_number.in_(among_them))
         by_group = _by_group(rollups, added, *conditions)

@@ -62,12 +62,10 @@ class Known(NamedTuple):
     Attributes:
         start: from when on they began.
         end: before when they began.
-        principals: whose they are.
     """
 
     start: datetime
     end: datetime
-    principals: frozenset[str]
 
 
 class Sessions:
@@ -105,21 +103,23 @@ class Sessions:
                 last = rows[-1].last_place - 1
             return _sums(connection, list(latest), principals), last + 1
 
-    def known(self, session_id: str) -> Known | None:
-        """What there is of a session, `None` if there is no such session.
+    def known(self, session_id: str, principals: Sequence[str] | None = None) -> Known | None:
+        """What there is of a session, `None` if there is no such session, or nothing of these `principals`.
 
         With it a reader of its entries looks for them in those hours alone.
         """
         if "\0" in session_id:
             return None  # which no session has, and PostgreSQL takes in no text
         c = session_sums.c
-        query = select(c.principal, c.started_at_microseconds, c.ended_at_microseconds)
+        query = select(c.started_at_microseconds, c.ended_at_microseconds).where(c.session_id == session_id)
+        if principals is not None:
+            query = query.where(c.principal.in_(list(principals)))
         with translated(), self._engines.read.connect() as connection:
-            rows = connection.execute(query.where(c.session_id == session_id)).all()
+            rows = connection.execute(query).all()
         if not rows:
             return None
-        principals, starts, ends = zip(*rows, strict=True)
-        return Known(moment(min(starts)), moment(max(ends) + 1), frozenset(filter(None, principals)))
+        starts, ends = zip(*rows, strict=True)
+        return Known(moment(min(starts)), moment(max(ends) + 1))
 
 
 def _step(last: int, principals: Sequence[str] | None) -> Select[Any]:

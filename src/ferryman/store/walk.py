@@ -243,10 +243,17 @@ def matching(connection: Connection, wanted: Filter, places: list[int], *, up: b
     return found
 
 
+def is_of(column: ColumnElement[Any], value: str | int | Sequence[str]) -> ColumnElement[bool]:
+    """That a column has this value, or one of these."""
+    return column == value if isinstance(value, str | int) else column.in_(value)
+
+
 def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     """What has to hold of an entry."""
     names = ("id", "end_user", "model", "session_id", "principal", "status", "status_class")
     found = [entries.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+    if wanted.principals is not None:
+        found.append(entries.c.principal.in_(wanted.principals))
     if wanted.ended is not None:
         found.append(entries.c.ended == wanted.ended.value)
     if wanted.outcome is not None:

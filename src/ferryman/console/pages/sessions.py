@@ -59,8 +59,10 @@ async def show_one(visit: Visit) -> Response:
     before = _place(visit.query.get("before"))
     principals = await principals_of(visit)
     page = await visit.ask(partial(_page, visit, session_id, principals, before))
-    if not page.entries:
+    if page is None or (not page.entries and page.after is None and before is None):
         raise NotFound("There is no request of this session in the ledger.")
+    if not page.entries:
+        return visit.render("session_none.html", session_id=session_id, after=page.after)
     names = await visit.ask(lambda: names_of(visit, [entry.principal for entry in page.entries]))
     return visit.render(
         "session.html",
@@ -100,20 +102,21 @@ def _growth(entries: list[Entry]) -> list[tuple[int, int, int, bool]]:
     return found
 
 
-def _page(visit: Visit, session_id: str, principals: list[str] | None, before: int | None) -> EntryPage:
-    """A page of a session's entries that the caller sees, latest first."""
-    known = visit.backing.store.sessions.known(session_id)
-    own = None if principals is None or known is None else known.principals.intersection(principals)
-    if known is None or (own is not None and not own):
-        return EntryPage([], None)
-    # Entries of several, and of nobody, are told apart here: each would be looked for in all of the session.
-    principal = min(own) if own is not None and len(own) == 1 else None
-    wanted = Filter(session_id=session_id, principal=principal, start=known.start, end=known.end)
+def _page(
+    visit: Visit, session_id: str, principals: list[str] | None, before: int | None
+) -> EntryPage | None:
+    """A page of a session's entries that the caller sees, latest first; `None` if there are none at all.
+
+    Of a page without entries the next one may have some, if there is a next one.
+    """
+    known = visit.backing.store.sessions.known(session_id, principals)
+    if known is None:
+        return None
+    own = None if principals is None else tuple(principals)
+    wanted = Filter(session_id=session_id, principals=own, start=known.start, end=known.end)
     page = EntryPage([], None if before is None else Cursor(before))
     for _ in range(MAX_STEPS):
         page = visit.backing.store.read.page(wanted, limit=MAX_REQUESTS, after=page.after)
-        if own is not None:
-            page = page._replace(entries=[one for one in page.entries if one.principal in own])
         if page.entries or page.after is None:
             break
     return page
