@@ -163,12 +163,13 @@ def test_metrics_port_that_is_taken_is_said_at_the_start(tmp_path: Path, stack: 
 def test_end_users_are_counted_where_that_is_switched_on(
     tmp_path: Path, stack: ExitStack, words: tuple[str, ...], *, counted: bool
 ) -> None:
-    gateway = Watched(tmp_path, stack, *words)
+    gateway = Watched(tmp_path, stack, "--max-end-user-budget", "2", *words)
     key = gateway.made("/key/generate")["key"]
     assert gateway.ask(key, metadata={"user_id": "ann"}) == 200
     found = gateway.counted(1)
     assert value(found, "ferryman_end_user_requests_total", end_user="ann") == int(counted)
     assert (value(found, "ferryman_end_user_spend_usd_total") > 0) is counted
+    assert value(found, "ferryman_budget_limit_usd", kind="customer") == 2 * int(counted)
 
 
 # ── what is built on them ──
