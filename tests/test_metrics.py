@@ -208,6 +208,14 @@ def test_dashboard_and_alerts_name_what_is_told_and_all_of_it_is_documented(
     )
 
 
+def test_an_alert_tells_of_all_that_is_given_up() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    watched = " ".join(rule["expr"] for rule in rules if "alert" in rule)
+    given_up = [one.name for one in METRICS if one.name.endswith(("_dropped_total", "_lost_total"))]
+    assert len(given_up) == 3
+    assert [name for name in given_up if f"{name}[" not in watched and f"{name} " not in watched] == []
+
+
 def test_labels_in_queries_are_labels_of_their_metrics() -> None:
     by_name = {one.name: {*one.labels, "le"} for one in METRICS}
     text = (ROOT / "deploy" / "grafana.json").read_text("utf-8").replace('\\"', '"')
