@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from ferryman.store.access_look import token_of
 from tests.console.visitor import Visitor, foreseen, held
 from tests.support.control import Control
@@ -141,3 +143,12 @@ def test_a_page_without_its_database_says_so(lone: Control, visitor: Visitor, tm
     health = visitor.get("/ui/health")
     assert health.status_code == 200
     assert ">away<" in health.text
+
+
+@pytest.mark.parametrize("page", ["9" * 4_301, "0", "one"])
+@pytest.mark.parametrize("path", ["/ui/keys", "/ui/teams", "/ui/users", "/ui/budgets", "/ui/audit"])
+def test_a_page_with_a_number_that_none_has_is_refused(visitor: Visitor, path: str, page: str) -> None:
+    visitor.sign_in()
+    answer = visitor.get(path, params={"page": page})
+    assert answer.status_code == 400
+    assert "wanted a number from 1 on" in answer.text

@@ -20,6 +20,7 @@ from ferryman.console.forms import (
     with_options,
 )
 from ferryman.console.visit import Handler, Page, Visit
+from ferryman.control.spend_query import number_in
 from ferryman.errors import RelayError
 
 PAGE_SIZE = 100
@@ -165,8 +166,8 @@ def _bound(handler: Callable[[Visit, Kind], Any], kind: Kind) -> Handler:
 
 async def show_list(visit: Visit, kind: Kind) -> Response:
     """A page of them, newest first."""
-    page = int(visit.query["page"]) if visit.query.get("page", "").isdecimal() else 1
-    rows, total = await _rows(visit, kind, max(page, 1))
+    page = number_in(visit.query, "page", 1, None)
+    rows, total = await _rows(visit, kind, page)
     return visit.render(
         "records.html",
         kind=kind,
