@@ -152,3 +152,23 @@ def test_a_page_with_a_number_that_none_has_is_refused(visitor: Visitor, path: s
     answer = visitor.get(path, params={"page": page})
     assert answer.status_code == 400
     assert "wanted a number from 1 on" in answer.text
+
+
+def test_an_id_with_signs_of_addresses_leads_to_its_own_page(visitor: Visitor) -> None:
+    visitor.sign_in()
+    made = visitor.post("/ui/users/new", {"user_id": "what?#%78"}, page="/ui/users/new")
+    here = "/ui/users/what%3F%23%2578"
+    assert made.headers["location"] == f"{here}?done=created"
+    assert visitor.post(f"{here}/block", page=here).headers["location"] == f"{here}?done=blocked"
+    assert "what?#%78" in visitor.get(made.headers["location"]).text
+
+
+@pytest.mark.parametrize("name", ["principal", "tag", "model"])
+def test_a_filter_that_no_database_can_look_for_is_refused(control: Control, name: str) -> None:
+    visitor = Visitor(control)
+    with visitor.http:
+        visitor.sign_in()
+        for path in ("/ui/requests", "/ui/requests.csv"):
+            answer = visitor.get(path, params={name: "a\0b"})
+            assert answer.status_code == 400
+            assert f"`{name}` has no value that can be looked for" in answer.text
