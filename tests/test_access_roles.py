@@ -177,6 +177,26 @@ def test_path_is_judged_as_it_is_routed_whatever_host_a_client_names() -> None:
     assert answers[0]["status"] == 403
 
 
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [("/refresh?x", b"x", 401), ("/key/list", b"x/refresh?", 401), ("/refresh", b"x", 200)],
+)
+def test_without_a_master_key_the_path_alone_tells_what_is_open(path: str, host: bytes, status: int) -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    answers: list[Any] = []
+    scope = {
+        "type": "http", "method": "POST", "path": path, "headers": [(b"host", host)], "client": ("a", 1),
+        "query_string": b"",
+    }  # fmt: skip
+    asyncio.run(Gate(app, None, HeldClock())(scope, asyncio.Future, send))
+    assert answers[0]["status"] == status
+
+
 @pytest.mark.parametrize("key", [None, "sk-12345", "1234", "Bearer sk-1234"])
 def test_other_credentials_open_nothing(lone: Control, key: str | None) -> None:
     response = lone.send("GET", "/key/list", caller=key)

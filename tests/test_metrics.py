@@ -163,12 +163,13 @@ def test_metrics_port_that_is_taken_is_said_at_the_start(tmp_path: Path, stack: 
 def test_end_users_are_counted_where_that_is_switched_on(
     tmp_path: Path, stack: ExitStack, words: tuple[str, ...], *, counted: bool
 ) -> None:
-    gateway = Watched(tmp_path, stack, *words)
+    gateway = Watched(tmp_path, stack, "--max-end-user-budget", "2", *words)
     key = gateway.made("/key/generate")["key"]
     assert gateway.ask(key, metadata={"user_id": "ann"}) == 200
     found = gateway.counted(1)
     assert value(found, "ferryman_end_user_requests_total", end_user="ann") == int(counted)
     assert (value(found, "ferryman_end_user_spend_usd_total") > 0) is counted
+    assert value(found, "ferryman_budget_limit_usd", kind="customer") == 2 * int(counted)
 
 
 # ── what is built on them ──
@@ -205,6 +206,14 @@ def test_dashboard_and_alerts_name_what_is_told_and_all_of_it_is_documented(
     assert (
         bases == {one.name for one in METRICS} == set(re.findall(r"^\| `(ferryman_\w+)`", page, re.MULTILINE))
     )
+
+
+def test_an_alert_tells_of_all_that_is_given_up() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    watched = " ".join(rule["expr"] for rule in rules if "alert" in rule)
+    given_up = [one.name for one in METRICS if one.name.endswith(("_dropped_total", "_lost_total"))]
+    assert len(given_up) == 3
+    assert [name for name in given_up if f"{name}[" not in watched and f"{name} " not in watched] == []
 
 
 def test_labels_in_queries_are_labels_of_their_metrics() -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from ferryman.control.metrics import counts as counting
 from ferryman.control.metrics.counts import Counts
+from ferryman.control.metrics.gauges import KINDS, MAX_BUDGETS, told
 from ferryman.control.metrics.labels import endpoint_of, error_of
+from ferryman.control.rows import Capped
 from ferryman.ledger.records import encode
 from ferryman.model import SETTLEMENT, CacheCreation, Cost, Ended, Entry, ServerToolUse, Usage
 from ferryman.store.rollup import summed
@@ -185,3 +187,10 @@ def test_value_is_written_as_prometheus_reads_it() -> None:
     assert samples(page.text()) == {("ferryman_x", frozenset({("a", 'back\\slash "quoted"\nline')})): 1.5}
     with pytest.raises(ValueError, match="zip"):
         page.add(metric, 1)
+
+
+def test_no_number_of_end_users_pushes_the_budget_of_a_key_out() -> None:
+    scopes = [*(f"customer:{number}" for number in range(MAX_BUDGETS + 5)), "key:laptop", "session:s"]
+    found = told([((scope, "1d", ""), Capped(cap_nanousd=1)) for scope in scopes], KINDS)
+    assert len(found) == MAX_BUDGETS
+    assert found[0][0][0] == "key:laptop"

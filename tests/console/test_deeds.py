@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from ferryman.store.access_look import token_of
 from tests.console.visitor import Visitor, foreseen, held
 from tests.support.control import Control
@@ -161,3 +163,32 @@ def test_a_page_without_its_database_says_so(lone: Control, visitor: Visitor, tm
     health = visitor.get("/ui/health")
     assert health.status_code == 200
     assert ">away<" in health.text
+
+
+@pytest.mark.parametrize("page", ["9" * 4_301, "0", "one"])
+@pytest.mark.parametrize("path", ["/ui/keys", "/ui/teams", "/ui/users", "/ui/budgets", "/ui/audit"])
+def test_a_page_with_a_number_that_none_has_is_refused(visitor: Visitor, path: str, page: str) -> None:
+    visitor.sign_in()
+    answer = visitor.get(path, params={"page": page})
+    assert answer.status_code == 400
+    assert "wanted a number from 1 on" in answer.text
+
+
+def test_an_id_with_signs_of_addresses_leads_to_its_own_page(visitor: Visitor) -> None:
+    visitor.sign_in()
+    made = visitor.post("/ui/users/new", {"user_id": "what?#%78"}, page="/ui/users/new")
+    here = "/ui/users/what%3F%23%2578"
+    assert made.headers["location"] == f"{here}?done=created"
+    assert visitor.post(f"{here}/block", page=here).headers["location"] == f"{here}?done=blocked"
+    assert "what?#%78" in visitor.get(made.headers["location"]).text
+
+
+@pytest.mark.parametrize("name", ["principal", "tag", "model"])
+def test_a_filter_that_no_database_can_look_for_is_refused(control: Control, name: str) -> None:
+    visitor = Visitor(control)
+    with visitor.http:
+        visitor.sign_in()
+        for path in ("/ui/requests", "/ui/requests.csv"):
+            answer = visitor.get(path, params={name: "a\0b"})
+            assert answer.status_code == 400
+            assert f"`{name}` has no value that can be looked for" in answer.text

@@ -30,9 +30,6 @@ COMMON_DAYS = 30
 MAX_RANKED = 2_000
 """Keys or end users of the past and of today among which the dearest are looked for."""
 
-NOBODY = ("",)
-"""In the place of principals, for a caller who sees none: no entry has it."""
-
 
 class Slice(NamedTuple):
     """What some entries come to.

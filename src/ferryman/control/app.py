@@ -97,10 +97,11 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _caller(self, connection: HTTPConnection) -> Caller:
-        path = shown_path(connection.url.path)
+        asked = connection.scope["path"]
+        path = shown_path(asked)
         key = self._key
         if key is None:
-            if connection.url.path == REFRESH_PATH:
+            if asked == REFRESH_PATH:
                 return ANYBODY
             raise Unauthorized(
                 f"`{path}` is Ferryman's own and needs the master key, and none is set; set "

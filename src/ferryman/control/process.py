@@ -91,9 +91,8 @@ async def work(child: Child) -> None:
     publisher = Publisher(store, feed, limits, rows, lambda: {PRICES: prices.part, **lists.parts})
     governor = _governor(authority, publisher, store, clock)
     feed.on_wanted = governor.want
-    metrics, sinks = _telemetry(
-        settings, store, clock, Gauges(processes, bookkeeper, authority, store.access), bookkeeper
-    )
+    gauges = Gauges(processes, bookkeeper, authority, store.access, tells_end_users=settings.counts_end_users)
+    metrics, sinks = _telemetry(settings, store, clock, gauges, bookkeeper)
     stored = asyncio.Event()
     tasks = TaskOwner("control")
     tasks.spawn(keep(bookkeeper, stored), "ledger")

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ferryman.console.own import names_of, shown_name
 from ferryman.console.visit import Page, Visit
 from ferryman.console.words import exact_dollars
+from ferryman.control.spend_query import number_in
 
 PAGE_SIZE = 50
 KINDS = (("", "all"), *((kind, f"{kind}s") for kind in ("key", "user", "team", "customer", "budget", "tag")))
@@ -33,7 +34,7 @@ def pages() -> list[Page]:
 async def show(visit: Visit) -> Response:
     """A page of changes, latest first."""
     wanted = {name: visit.query[name] for name in ("kind", "object_id", "actor") if name in visit.query}
-    page = int(visit.query["page"]) if visit.query.get("page", "").isdecimal() else 1
+    page = number_in(visit.query, "page", 1, None)
     told = await visit.perform("GET /audit", page=page, size=PAGE_SIZE, **wanted)
     rows = told["audit"]
     actors = {row["actor"].partition(":")[2] for row in rows if row["actor"].startswith("key:")}

@@ -21,6 +21,7 @@ from ferryman.console.forms import (
 )
 from ferryman.console.visit import Page, Visit
 from ferryman.control.callers import check_role
+from ferryman.control.spend_query import number_in
 from ferryman.errors import NotFound, PermissionDenied, RelayError
 
 PATH = "/ui/keys"
@@ -79,7 +80,7 @@ async def show_list(visit: Visit) -> Response:
     """A page of keys, newest first."""
     query = visit.query
     wanted: dict[str, Any] = {name: query[name] for name in ("status", "user_id", "team_id") if name in query}
-    page = int(query["page"]) if query.get("page", "").isdecimal() else 1
+    page = number_in(query, "page", 1, None)
     told = await visit.perform("GET /key/list", return_full_object=True, size=PAGE_SIZE, page=page, **wanted)
     return visit.render(
         "keys.html",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -20,6 +21,7 @@ from ferryman.console.forms import (
     with_options,
 )
 from ferryman.console.visit import Handler, Page, Visit
+from ferryman.control.spend_query import number_in
 from ferryman.errors import RelayError
 
 PAGE_SIZE = 100
@@ -165,8 +167,8 @@ def _bound(handler: Callable[[Visit, Kind], Any], kind: Kind) -> Handler:
 
 async def show_list(visit: Visit, kind: Kind) -> Response:
     """A page of them, newest first."""
-    page = int(visit.query["page"]) if visit.query.get("page", "").isdecimal() else 1
-    rows, total = await _rows(visit, kind, max(page, 1))
+    page = number_in(visit.query, "page", 1, None)
+    rows, total = await _rows(visit, kind, page)
     return visit.render(
         "records.html",
         kind=kind,
@@ -213,7 +215,7 @@ async def create(visit: Visit, kind: Kind) -> Response:
         made = await visit.perform(kind.new, **members)
     except RelayError as error:
         return await _form(visit, kind, visit.form, error)
-    return visit.redirect(f"{kind.path}/{made[kind.id_field]}", done="created")
+    return visit.redirect(f"{kind.path}/{quote(made[kind.id_field])}", done="created")
 
 
 async def show_one(visit: Visit, kind: Kind) -> Response:
@@ -281,7 +283,7 @@ async def _done(visit: Visit, kind: Kind, operation: str, notice: str, **members
         await visit.perform(operation, **{kind.id_field: record_id}, **members)
     except RelayError as error:
         return await _one(visit, kind, error)
-    return visit.redirect(f"{kind.path}/{record_id}", done=notice)
+    return visit.redirect(f"{kind.path}/{quote(record_id)}", done=notice)
 
 
 async def delete(visit: Visit, kind: Kind) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from ferryman.console.own import names_of, own_keys, shown_name
 from ferryman.console.table_file import csv_head, csv_rows
 from ferryman.console.visit import Page, Visit
-from ferryman.control.spend_query import PageQuery, page_query
+from ferryman.control.spend_query import PageQuery, checked, page_query
 from ferryman.errors import InvalidRequest, NotFound, PermissionDenied
 from ferryman.model import Entry
 from ferryman.pricing.explain import explain
@@ -35,6 +35,9 @@ FILTERS = (
     "start_date", "end_date", "principal", "model", "end_user", "session_id", "tag", "outcome", "min_spend",
     "request_id",
 )  # fmt: skip
+OWN = ("principal", "outcome", "tag")
+"""Those of them that `/spend/logs/v2` does not have, or has otherwise."""
+
 OUTCOMES = (("", "all"), ("success", "good"), ("failure", "failed"))
 
 
@@ -69,7 +72,8 @@ async def show_list(visit: Visit) -> Response:
         wanted = _wanted(visit, keys)
     except InvalidRequest as error:
         problem = error.message
-        wanted = Wanted(_given(visit.query), Filter(id="none", principal=_default_key(visit, keys)), None)
+        given = {name: value for name, value in _given(visit.query).items() if "\x00" not in value}
+        wanted = Wanted(given, Filter(id="none", principal=_default_key(visit, keys)), None)
     page = await visit.ask(partial(_page, visit, wanted)) if problem is None else EntryPage([], None)
     names = await visit.ask(lambda: names_of(visit, [entry.principal for entry in page.entries]))
     if wanted.given.get("principal") and not keys:
@@ -159,11 +163,12 @@ def _wanted(visit: Visit, keys: list[dict[str, Any]]) -> Wanted:
     if visit.caller.sees_all:
         visit.check("GET", "/spend/logs/v2")
     given = _given(visit.query)
+    checked(QueryParams({name: given[name] for name in OWN if name in given}), OWN)
     if not visit.caller.sees_all:
         own = {key["token"] for key in keys}
         if given.get("principal") not in own:
             given["principal"] = _default_key(visit, keys)
-    asked = {name: value for name, value in given.items() if name not in {"principal", "outcome", "tag"}}
+    asked = {name: value for name, value in given.items() if name not in OWN}
     if "cursor" in visit.query:
         asked["cursor"] = visit.query["cursor"]
     query: PageQuery = page_query(QueryParams(asked))

@@ -18,10 +18,13 @@ from ferryman.telemetry import metrics
 from ferryman.telemetry.exposition import Page
 
 MAX_BUDGETS = 1_000
-"""That are told, about 10 ms of work; the budgets of keys are the last to be left out."""
+"""That are told, about 10 ms of work; the last of `KINDS` are left out first."""
 
-_KINDS = ("gateway", "team", "user", "tag", "customer", "key")
-"""Not sessions: they come and go, and nobody watches one."""
+_END_USER = "customer"
+
+KINDS = ("gateway", "team", "user", "tag", "key", _END_USER)
+"""Not sessions: they come and go, and nobody watches one. Clients spell end users as they like, so that these
+come last."""
 
 _NANO = 1_000_000_000
 
@@ -34,13 +37,21 @@ class Gauges:
     """
 
     def __init__(
-        self, processes: Processes, bookkeeper: Bookkeeper, authority: Authority, access: Access
+        self,
+        processes: Processes,
+        bookkeeper: Bookkeeper,
+        authority: Authority,
+        access: Access,
+        *,
+        tells_end_users: bool = False,
     ) -> None:
+        """Read from these; `tells_end_users` has the budgets of end users told too."""
         self.runners: Sequence[Runner] = ()
         self._processes = processes
         self._bookkeeper = bookkeeper
         self._authority = authority
         self._access = access
+        self._kinds = KINDS if tells_end_users else tuple(kind for kind in KINDS if kind != _END_USER)
 
     def __repr__(self) -> str:
         return "<Gauges>"
@@ -86,7 +97,7 @@ class Gauges:
             page.add(metrics.SINK_BEHIND, round(runner.behind_seconds(), 3), name)
 
     def _put_budgets(self, page: Page) -> None:
-        for (scope, window, model), budget in _told(self._authority.capped):
+        for (scope, window, model), budget in told(self._authority.capped, self._kinds):
             kind, _, name = scope.partition(":")
             found = self._authority.reached(scope, window, model)
             cap = budget.cap_nanousd or 0
@@ -103,10 +114,10 @@ class Gauges:
             page.add(metrics.KEY_INFO, 1, key.id, key.alias or "", key.team_id or "", key.user_id or "")
 
 
-def _told(budgets: list[tuple[Key, Capped]]) -> list[tuple[Key, Capped]]:
-    """Those of `budgets` that are told: all of a kind before those of the next."""
-    found = [one for one in budgets if _kind(one) in _KINDS]
-    found.sort(key=lambda one: (_KINDS.index(_kind(one)), one[0]))
+def told(budgets: list[tuple[Key, Capped]], kinds: tuple[str, ...]) -> list[tuple[Key, Capped]]:
+    """Those of `budgets` that are told: all of one of `kinds` before those of the next."""
+    found = [one for one in budgets if _kind(one) in kinds]
+    found.sort(key=lambda one: (kinds.index(_kind(one)), one[0]))
     return found[:MAX_BUDGETS]
 
 
