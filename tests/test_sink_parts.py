@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from ferryman.telemetry.sinks.callback import Callback
 from ferryman.telemetry.sinks.file import FileSink
 from ferryman.telemetry.sinks.otlp import log_record
 from ferryman.telemetry.sinks.post import Poster
-from ferryman.telemetry.sinks.sink import Batch
+from ferryman.telemetry.sinks.sink import Batch, Sink
 from ferryman.telemetry.sinks.webhook import Webhook, key_of, signature
 from tests.support.gateway import HeldClock
 from tests.support.processes import until
@@ -171,6 +173,28 @@ def test_what_a_function_raises_is_a_failure() -> None:
         Callback("ours", broken).deliver(batch(1))
 
 
+def test_function_that_exits_or_is_cancelled_has_failed_and_is_called_again(
+    noting: Store, clock: HeldClock
+) -> None:
+    called: list[int] = []
+
+    async def ours(entries: list[dict[str, Any]]) -> None:
+        called.append(len(entries))
+        if len(called) == 1:
+            sys.exit("no settings")
+        if len(called) == 2:
+            task = asyncio.ensure_future(asyncio.sleep(0))
+            task.cancel()
+            await task
+
+    sink = Callback("ours", ours)
+    noting.outbox.begin("", [sink.name])
+    noting.write.insert_entries([entry(1)])
+    runner = run(sink, noting, clock)
+    assert called == [1, 1, 1]
+    assert (runner.delivered, runner.failures) == (1, 2)
+
+
 # ── the runner ──
 
 
@@ -203,10 +227,10 @@ def noting(tmp_path: Path, clock: HeldClock) -> Iterator[Store]:
         yield store
 
 
-def run(sink: Fickle, store: Store, clock: HeldClock) -> Runner:
+def run(sink: Sink, store: Store, clock: HeldClock) -> Runner:
     runner = Runner(sink, store, clock, pause_seconds=0.001)
     runner.start()
-    until(lambda: runner.behind_seconds() == 0 and store.outbox.next("", "fickle", 1) is None, "sent")
+    until(lambda: runner.behind_seconds() == 0 and store.outbox.next("", sink.name, 1) is None, "sent")
     runner.end()
     runner.join(10)
     return runner
