@@ -16,9 +16,10 @@ import msgspec
 import pytest
 
 from ferryman.control import sinks as sending
-from ferryman.control.sinks import Runner
+from ferryman.control.sinks import Runner, Sinks
 from ferryman.errors import SinkFailed
 from ferryman.model import Cost, Ended, Entry, Usage
+from ferryman.store.outbox import KEPT
 from ferryman.store.store import Store
 from ferryman.telemetry.sinks.callback import Callback
 from ferryman.telemetry.sinks.file import FileSink
@@ -258,3 +259,23 @@ def test_what_a_sink_refuses_again_and_again_holds_up_nothing_else(noting: Store
     runner.end()
     runner.join(10)
     assert sink.taken == [[entry(2).id]]
+
+
+def test_what_a_sink_misses_by_age_is_counted_and_goes_though_it_is_the_only_one(
+    noting: Store, clock: HeldClock
+) -> None:
+    noting.write.insert_entries([entry(1), entry(2)])
+    sink = Fickle(*[SinkFailed("away")] * 100)
+    sinks = Sinks([sink], noting, clock)
+    (runner,) = sinks.runners
+    sinks.start()
+    until(lambda: runner.failures > 0, "failed")
+    clock.seconds += KEPT.total_seconds() + 1
+    noting.write.insert_entries([entry(3)])
+    until(lambda: runner.dropped, "left out")
+    assert runner.behind_seconds() == 0
+    sink.failures = []
+    until(lambda: runner.delivered, "delivered")
+    sinks.close()
+    assert sink.taken == [[entry(3).id]]
+    assert (runner.delivered, runner.dropped) == (1, 2)
