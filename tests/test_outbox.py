@@ -82,7 +82,7 @@ def test_what_all_have_taken_is_deleted(noting: Store) -> None:
     noting.write.insert_entries([entry(1)])
     noting.write.insert_entries([entry(2)])
     taken(noting, "a", 10)
-    assert noting.outbox.trim("", NOW) == set()
+    assert noting.outbox.trim("", NOW) == {}
     assert rows(noting) == 2
     taken(noting, "b", 1)
     noting.outbox.trim("", NOW)
@@ -102,9 +102,26 @@ def test_sink_that_is_away_for_too_long_misses_what_is_old(noting: Store) -> Non
     noting.write.noting = lambda: later
     noting.write.insert_entries([entry(2)])
     assert noting.outbox.behind("", "b", later) == pytest.approx(KEPT.total_seconds() + 1)
-    assert noting.outbox.trim("", later) == {"b"}
+    assert noting.outbox.trim("", later) == {"b": 1}
     assert taken(noting, "b", 10) == [entry(2).id]
     assert noting.outbox.behind("", "b", later) == 0
+
+
+def test_sink_that_stopped_within_a_row_too_old_by_now_gets_all_of_the_next(noting: Store) -> None:
+    noting.outbox.begin("", ["a", "b", "late"])
+    noting.write.insert_entries([entry(1), entry(2), entry(3)])
+    assert len(taken(noting, "a", 10)) == 3
+    assert len(taken(noting, "b", 2)) == 2
+    under_way = noting.outbox.next("", "late", 2)
+    assert under_way is not None
+    later = NOW + KEPT + timedelta(seconds=1)
+    noting.write.noting = lambda: later
+    noting.write.insert_entries([entry(4), entry(5), entry(6)])
+    assert noting.outbox.trim("", later) == {"b": 1, "late": 3}
+    assert noting.outbox.trim("", later) == {}
+    noting.outbox.move("", "late", under_way.after)
+    for name in ("a", "b", "late"):
+        assert taken(noting, name, 10) == [entry(4).id, entry(5).id, entry(6).id]
 
 
 def test_sink_goes_on_where_it_was_after_a_restart(noting: Store) -> None:
@@ -115,7 +132,7 @@ def test_sink_goes_on_where_it_was_after_a_restart(noting: Store) -> None:
     assert taken(noting, "a", 10) == [entry(2).id]
     assert taken(noting, "new", 10) == [entry(1).id, entry(2).id]
     noting.outbox.begin("", ["new"])
-    assert noting.outbox.trim("", NOW) == set()
+    assert noting.outbox.trim("", NOW) == {}
     assert rows(noting) == 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -14,15 +16,16 @@ import msgspec
 import pytest
 
 from ferryman.control import sinks as sending
-from ferryman.control.sinks import Runner
+from ferryman.control.sinks import Runner, Sinks
 from ferryman.errors import SinkFailed
 from ferryman.model import Cost, Ended, Entry, Usage
+from ferryman.store.outbox import KEPT
 from ferryman.store.store import Store
 from ferryman.telemetry.sinks.callback import Callback
 from ferryman.telemetry.sinks.file import FileSink
 from ferryman.telemetry.sinks.otlp import log_record
 from ferryman.telemetry.sinks.post import Poster
-from ferryman.telemetry.sinks.sink import Batch
+from ferryman.telemetry.sinks.sink import Batch, Sink
 from ferryman.telemetry.sinks.webhook import Webhook, key_of, signature
 from tests.support.gateway import HeldClock
 from tests.support.processes import until
@@ -171,6 +174,28 @@ def test_what_a_function_raises_is_a_failure() -> None:
         Callback("ours", broken).deliver(batch(1))
 
 
+def test_function_that_exits_or_is_cancelled_has_failed_and_is_called_again(
+    noting: Store, clock: HeldClock
+) -> None:
+    called: list[int] = []
+
+    async def ours(entries: list[dict[str, Any]]) -> None:
+        called.append(len(entries))
+        if len(called) == 1:
+            sys.exit("no settings")
+        if len(called) == 2:
+            task = asyncio.ensure_future(asyncio.sleep(0))
+            task.cancel()
+            await task
+
+    sink = Callback("ours", ours)
+    noting.outbox.begin("", [sink.name])
+    noting.write.insert_entries([entry(1)])
+    runner = run(sink, noting, clock)
+    assert called == [1, 1, 1]
+    assert (runner.delivered, runner.failures) == (1, 2)
+
+
 # ── the runner ──
 
 
@@ -203,10 +228,10 @@ def noting(tmp_path: Path, clock: HeldClock) -> Iterator[Store]:
         yield store
 
 
-def run(sink: Fickle, store: Store, clock: HeldClock) -> Runner:
+def run(sink: Sink, store: Store, clock: HeldClock) -> Runner:
     runner = Runner(sink, store, clock, pause_seconds=0.001)
     runner.start()
-    until(lambda: runner.behind_seconds() == 0 and store.outbox.next("", "fickle", 1) is None, "sent")
+    until(lambda: runner.behind_seconds() == 0 and store.outbox.next("", sink.name, 1) is None, "sent")
     runner.end()
     runner.join(10)
     return runner
@@ -234,3 +259,23 @@ def test_what_a_sink_refuses_again_and_again_holds_up_nothing_else(noting: Store
     runner.end()
     runner.join(10)
     assert sink.taken == [[entry(2).id]]
+
+
+def test_what_a_sink_misses_by_age_is_counted_and_goes_though_it_is_the_only_one(
+    noting: Store, clock: HeldClock
+) -> None:
+    noting.write.insert_entries([entry(1), entry(2)])
+    sink = Fickle(*[SinkFailed("away")] * 100)
+    sinks = Sinks([sink], noting, clock)
+    (runner,) = sinks.runners
+    sinks.start()
+    until(lambda: runner.failures > 0, "failed")
+    clock.seconds += KEPT.total_seconds() + 1
+    noting.write.insert_entries([entry(3)])
+    until(lambda: runner.dropped, "left out")
+    assert runner.behind_seconds() == 0
+    sink.failures = []
+    until(lambda: runner.delivered, "delivered")
+    sinks.close()
+    assert sink.taken == [[entry(3).id]]
+    assert (runner.delivered, runner.dropped) == (1, 2)

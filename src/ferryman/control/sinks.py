@@ -52,7 +52,7 @@ class Runner:
     Attributes:
         delivered: entries that it has taken.
         failures: attempts that failed.
-        dropped: entries that were left out.
+        dropped: entries that were left out: refused again and again, or not taken in time.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Runner:
         store: Store,
         clock: Clock,
         may_begin: Callable[[], bool] = lambda: True,
+        trim: Callable[[], None] = lambda: None,
         *,
         pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
@@ -71,6 +72,7 @@ class Runner:
             store: has what is to be sent.
             clock: the time.
             may_begin: whether the outbox is ready, and ours to send; it is asked before each look.
+            trim: called before each look, so that what is too old goes though a sink takes nothing.
             pause_seconds: after the first failure in a row.
         """
         self.sink = sink
@@ -80,11 +82,12 @@ class Runner:
         self._pause_seconds = pause_seconds
         self._clock = clock
         self._may_begin = may_begin
+        self._trim = trim
+        self._counting = threading.Lock()
         self._more = threading.Event()
         self._ending = threading.Event()
         self._failed_in_row = self._refused_in_row = 0
         self._pending: Found | None = None
-        self._trim_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"ferryman.{sink.name}", daemon=True)
 
     def __repr__(self) -> str:
@@ -111,6 +114,12 @@ class Runner:
         """See `Outbox.behind`."""
         return self._outbox.behind(self._machine, self.sink.name, self._now())
 
+    def miss(self, number: int) -> None:
+        """Entries are gone from the outbox that the sink has not taken; any thread may say so."""
+        # What failed may be among them. What is not, is found again.
+        self._pending = None
+        self._drop("not taken within seven days", number)
+
     def _run(self) -> None:
         while True:
             self._more.clear()
@@ -136,8 +145,12 @@ class Runner:
             StoreError: the database is away, or refuses.
         """
         name = self.sink.name
+        self._trim()
         # What failed is sent again as it was, under the same id.
-        found = self._pending or self._outbox.next(self._machine, name, BATCH_ENTRIES)
+        found = self._pending
+        if found is None:
+            found = self._outbox.next(self._machine, name, BATCH_ENTRIES)
+            self._refused_in_row = 0
         if found is None:
             return False
         self._pending = found
@@ -151,7 +164,7 @@ class Runner:
                 self._refused_in_row += error.refused
                 if self._refused_in_row < MAX_REFUSALS:
                     raise
-                self._drop(error, len(records))
+                self._drop(str(error), len(records))
             else:
                 self.delivered += len(records)
             self._pending = found._replace(entries=[])
@@ -159,13 +172,13 @@ class Runner:
         self._pending = None
         if self._failed_in_row:
             log.info("sink takes entries again", sink=name)
-        self._failed_in_row = self._refused_in_row = 0
-        self._trim()
+        self._failed_in_row = 0
         return True
 
-    def _drop(self, error: SinkFailed, number: int) -> None:
-        self.dropped += number
-        log.error("entries left out", sink=self.sink.name, number=number, reason=str(error))
+    def _drop(self, reason: str, number: int) -> None:
+        with self._counting:
+            self.dropped += number
+        log.error("entries left out", sink=self.sink.name, number=number, reason=reason)
 
     def _after(self, error: Exception) -> float:
         """How long to wait after `error`."""
@@ -176,13 +189,6 @@ class Runner:
         self._failed_in_row += 1
         wanted = error.after_seconds if isinstance(error, SinkFailed) else 0.0
         return max(pause, min(wanted, MAX_PAUSE_SECONDS))
-
-    def _trim(self) -> None:
-        if self._clock.monotonic() < self._trim_at:
-            return
-        self._trim_at = self._clock.monotonic() + TRIM_SECONDS
-        for name in sorted(self._outbox.trim(self._machine, self._now())):
-            log.error("entries not sent", sink=name, reason="it took none for seven days")
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
@@ -208,7 +214,8 @@ class Sinks:
         self._stands_by = stands_by
         self._lock = threading.Lock()
         self._begun = False
-        self.runners = [Runner(sink, store, clock, self._may_begin) for sink in sinks]
+        self._trim_at = 0.0
+        self.runners = [Runner(sink, store, clock, self._may_begin, self._trim) for sink in sinks]
         if sinks:
             store.write.noting = lambda: datetime.fromtimestamp(clock.now(), UTC)
 
@@ -242,6 +249,22 @@ class Sinks:
                 self._store.outbox.begin(self._store.write.machine, self._names)
                 self._begun = True
         return True
+
+    def _trim(self) -> None:
+        """Make room in the outbox now and then, whichever of the sinks takes anything.
+
+        Raises:
+            StoreError: the database is away, or refuses.
+        """
+        with self._lock:
+            if self._clock.monotonic() < self._trim_at:
+                return
+            self._trim_at = self._clock.monotonic() + TRIM_SECONDS
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        missed = self._store.outbox.trim(self._store.write.machine, now)
+        for runner in self.runners:
+            if runner.sink.name in missed:
+                runner.miss(missed[runner.sink.name])
 
 
 def sinks_of(settings: Settings, clock: Clock) -> list[Sink]:

@@ -25,6 +25,12 @@ MAX_ROWS = 100
 KEPT = timedelta(days=7)
 """What a sink has not taken by then is not sent to it any more; the entries themselves stay."""
 
+_WAITS = (outbox.c.machine == sinks.c.machine) & (outbox.c.sequence > sinks.c.sequence)
+"""Whether a sink has not taken all of a row."""
+
+_NOTED = func.length(outbox.c.places) - func.length(func.replace(outbox.c.places, ",", "")) + 1
+"""How many entries a row has, there is always one: counted by the database, as there may be days of rows."""
+
 
 class Position(NamedTuple):
     """How far a sink is: the last whole row, and how many entries of the next one."""
@@ -70,18 +76,19 @@ class Outbox:
     def next(self, machine: str, name: str, limit: int) -> Found | None:
         """At most `limit` entries, `None` if the sink has all."""
         with translated(), self._engines.read.connect() as connection:
-            before = _position(connection, machine, name)
+            # One statement: `trim` must not come between the position and the rows that it is about.
             rows = connection.execute(
-                select(outbox.c.sequence, outbox.c.places)
-                .where(outbox.c.machine == machine, outbox.c.sequence > before.sequence)
+                select(sinks.c.sequence, sinks.c.beyond, outbox.c.sequence, outbox.c.places)
+                .join_from(sinks, outbox, _WAITS)
+                .where(sinks.c.machine == machine, sinks.c.name == name)
                 .order_by(outbox.c.sequence)
                 .limit(MAX_ROWS)
             ).all()
         if not rows:
             return None
         places: list[int] = []
-        after = before
-        for sequence, noted in rows:
+        before = after = Position(*rows[0][:2])
+        for _, _, sequence, noted in rows:
             every = msgspec.json.decode(noted, type=list[int])
             start, room = after.beyond, limit - len(places)
             places += every[start : start + room]
@@ -92,25 +99,40 @@ class Outbox:
         return Found(self._reader.entries(places), before, after)
 
     def move(self, machine: str, name: str, to: Position) -> None:
-        """The sink has taken everything up to there."""
+        """The sink has taken everything up to there; nothing is changed if `trim` has moved it past that."""
         of_sink = (sinks.c.machine == machine) & (sinks.c.name == name)
         with translated(), self._engines.write.begin() as connection:
-            connection.execute(update(sinks).where(of_sink).values(**to._asdict()))
+            ahead = of_sink & (sinks.c.sequence <= to.sequence)
+            connection.execute(update(sinks).where(ahead).values(**to._asdict()))
 
-    def trim(self, machine: str, now: datetime) -> set[str]:
-        """Delete what all sinks have taken, and what is older than `KEPT`; which sinks miss that."""
+    def trim(self, machine: str, now: datetime) -> dict[str, int]:
+        """Delete what all sinks have taken, and what is older than `KEPT`.
+
+        A sink that has not taken what is deleted goes on behind it.
+
+        Returns:
+            How many entries each such sink misses, by its name.
+        """
         ours = outbox.c.machine == machine
+        of_machine = sinks.c.machine == machine
         with translated(), self._engines.write.begin() as connection:
-            positions = connection.execute(
-                select(sinks.c.name, sinks.c.sequence).where(sinks.c.machine == machine)
-            ).all()
             old = ours & (outbox.c.stored_at_microseconds < microseconds(now - KEPT))
             last = connection.execute(
                 select(func.coalesce(func.max(outbox.c.sequence), 0)).where(old)
             ).scalar_one()
-            taken = min((sequence for _, sequence in positions), default=0)
-            connection.execute(delete(outbox).where(ours, outbox.c.sequence <= max(taken, last)))
-        return {name for name, sequence in positions if sequence < last}
+            missed = (
+                select(sinks.c.name, func.sum(_NOTED) - func.max(sinks.c.beyond))
+                .join_from(sinks, outbox, _WAITS)
+                .where(of_machine, outbox.c.sequence <= last)
+                .group_by(sinks.c.name)
+            )
+            found = {name: int(number) for name, number in connection.execute(missed)}
+            # With the row that it is about goes `beyond`: of the next one nothing has been sent.
+            late = of_machine & (sinks.c.sequence < last)
+            connection.execute(update(sinks).where(late).values(sequence=last, beyond=0))
+            taken = connection.execute(select(func.min(sinks.c.sequence)).where(of_machine)).scalar_one()
+            connection.execute(delete(outbox).where(ours, outbox.c.sequence <= max(taken or 0, last)))
+        return found
 
     def behind(self, machine: str, name: str, now: datetime) -> float:
         """For how many seconds the oldest entry waits that the sink has not taken; 0 without one."""

@@ -152,7 +152,10 @@ SINK_FAILURES = Metric(
     "ferryman_sink_failures_total", "counter", "Attempts that a sink did not take.", ("sink",)
 )
 SINK_DROPPED = Metric(
-    "ferryman_sink_dropped_total", "counter", "Entries that a sink refused again and again.", ("sink",)
+    "ferryman_sink_dropped_total",
+    "counter",
+    "Entries that a sink refused again and again, or did not take within seven days.",
+    ("sink",),
 )
 SINK_BEHIND = Metric(
     "ferryman_sink_behind_seconds", "gauge", "How long the oldest entry waits for a sink.", ("sink",)

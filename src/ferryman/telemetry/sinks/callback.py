@@ -32,7 +32,7 @@ class Callback:
             answer = self._function(entries)
             if inspect.iscoroutine(answer):
                 asyncio.run(answer)
-        except Exception as error:
+        except BaseException as error:  # sys.exit and cancelled tasks too: its thread must outlive them
             raise SinkFailed(f"{self.name} raised {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
