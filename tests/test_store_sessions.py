@@ -258,15 +258,15 @@ def test_span_of_a_session_holds_all_its_requests(store: Store) -> None:
         entry(number, session_id="a", model=f"m{number % 2}", duration_seconds=0.0) for number in (1, 4, 9)
     ]
     store.write.insert_entries([entry(0, session_id="b"), *made, entry(12, session_id="b")])
-    known = store.sessions.known("a")
-    assert known is not None
-    assert (known.start, known.end) == (made[0].started_at, made[-1].started_at + timedelta(microseconds=1))
-    assert len(store.read.page(Filter(session_id="a", start=known.start, end=known.end)).entries) == 3
+    span = store.sessions.span("a")
+    assert span is not None
+    assert (span[0], span[1]) == (made[0].started_at, made[-1].started_at + timedelta(microseconds=1))
+    assert len(store.read.page(Filter(session_id="a", start=span[0], end=span[1])).entries) == 3
     own = entry(6, session_id="a", principal="ann", duration_seconds=0.0)
     store.write.insert_entries([own])
-    assert store.sessions.known("a", ["ann", "ben"]) == (
+    assert store.sessions.span("a", ["ann", "ben"]) == (
         own.started_at,
         own.started_at + timedelta(microseconds=1),
     )
-    assert store.sessions.known("a", ["ben"]) is None
-    assert store.sessions.known("nobody") is store.sessions.known("\0") is None
+    assert store.sessions.span("a", ["ben"]) is None
+    assert store.sessions.span("nobody") is store.sessions.span("\0") is None

@@ -56,18 +56,6 @@ class SessionSums(NamedTuple):
     models: tuple[str, ...]
 
 
-class Known(NamedTuple):
-    """Where the requests of a session are.
-
-    Attributes:
-        start: from when on they began.
-        end: before when they began.
-    """
-
-    start: datetime
-    end: datetime
-
-
 class Sessions:
     """Reads them. Safe to call from several threads; raises StoreUnavailable when the database is away."""
 
@@ -103,23 +91,25 @@ class Sessions:
                 last = rows[-1].last_place - 1
             return _sums(connection, list(latest), principals), last + 1
 
-    def known(self, session_id: str, principals: Sequence[str] | None = None) -> Known | None:
-        """What there is of a session, `None` if there is no such session, or nothing of these `principals`.
+    def span(
+        self, session_id: str, principals: Sequence[str] | None = None
+    ) -> tuple[datetime, datetime] | None:
+        """From when on and before when all requests of a session began.
+
+        `None` if there is no such session, or nothing of these `principals`.
 
         With it a reader of its entries looks for them in those hours alone.
         """
         if "\0" in session_id:
             return None  # which no session has, and PostgreSQL takes in no text
         c = session_sums.c
-        query = select(c.started_at_microseconds, c.ended_at_microseconds).where(c.session_id == session_id)
+        query = select(func.min(c.started_at_microseconds), func.max(c.ended_at_microseconds))
+        query = query.where(c.session_id == session_id)
         if principals is not None:
             query = query.where(c.principal.in_(list(principals)))
         with translated(), self._engines.read.connect() as connection:
-            rows = connection.execute(query).all()
-        if not rows:
-            return None
-        starts, ends = zip(*rows, strict=True)
-        return Known(moment(min(starts)), moment(max(ends) + 1))
+            first, last = connection.execute(query).one()
+        return None if first is None else (moment(first), moment(last + 1))
 
 
 def _step(last: int, principals: Sequence[str] | None) -> Select[Any]:

@@ -192,8 +192,6 @@ def _rarest(connection: Connection, wanted: Filter, span: Span) -> str | None:
         failures = _number(connection, _failures(wanted).where(entries.c.place.between(first, span.high)))
         if failures < PROBED:
             names = [one for one in names if _probe(connection, one, wanted, span) < failures]
-    elif implies_failure(wanted):
-        return None
     if len(names) < 2:  # nothing to choose from
         return names[0] if names else None
     found = {name: _probe(connection, name, wanted, span) for name in names}

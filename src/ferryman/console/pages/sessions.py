@@ -109,11 +109,11 @@ def _page(
 
     Of a page without entries the next one may have some, if there is a next one.
     """
-    known = visit.backing.store.sessions.known(session_id, principals)
-    if known is None:
+    span = visit.backing.store.sessions.span(session_id, principals)
+    if span is None:
         return None
     own = None if principals is None else tuple(principals)
-    wanted = Filter(session_id=session_id, principals=own, start=known.start, end=known.end)
+    wanted = Filter(session_id=session_id, principals=own, start=span[0], end=span[1])
     page = EntryPage([], None if before is None else Cursor(before))
     for _ in range(MAX_STEPS):
         page = visit.backing.store.read.page(wanted, limit=MAX_REQUESTS, after=page.after)
