@@ -135,6 +135,9 @@ def test_a_model_without_a_price_is_priced_anew(lone: Control, visitor: Visitor)
         "master key",
     )
     assert told["after"]["cost_nanousd"] > told["before"]["cost_nanousd"]
+    page = visitor.get("/ui/audit?kind=model").text
+    assert "repriced model" in page
+    assert '<option value="model" selected' in page
 
 
 def test_who_may_not_ask_for_spend_prices_nothing_anew(lone: Control, visitor: Visitor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from starlette.responses import Response
@@ -11,10 +11,11 @@ from starlette.responses import Response
 from ferryman.console.own import names_of, shown_name
 from ferryman.console.visit import Page, Visit
 from ferryman.console.words import exact_dollars
+from ferryman.control.access.asked import AuditKind
 from ferryman.control.spend_query import number_in
 
 PAGE_SIZE = 50
-KINDS = (("", "all"), *((kind, f"{kind}s") for kind in ("key", "user", "team", "customer", "budget", "tag")))
+KINDS = (("", "all"), *((kind, f"{kind}s") for kind in get_args(AuditKind)))
 PATHS = {"key": "/ui/keys/", "user": "/ui/users/", "team": "/ui/teams/", "budget": "/ui/budgets/"}
 
 QUIET = frozenset(

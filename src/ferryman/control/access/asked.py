@@ -5,7 +5,7 @@ A field that is not there is `UNSET`: an update leaves it as it is, and `null` c
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -352,6 +352,10 @@ class Nothing(msgspec.Struct):
     """No parameters."""
 
 
+AuditKind = Literal["key", "user", "team", "customer", "budget", "tag", "model"]
+"""What the audit log tells changes of; of a model that its entries were priced anew."""
+
+
 class AuditAsked(msgspec.Struct, kw_only=True):
     """`GET /audit`."""
 
@@ -359,8 +363,8 @@ class AuditAsked(msgspec.Struct, kw_only=True):
     size: Size = 50
     kind: (
         Annotated[
-            Literal["key", "user", "team", "customer", "budget", "tag", "model"],
-            Meta(description="one of `key`, `user`, `team`, `customer`, `budget`, `tag`, `model`"),
+            AuditKind,
+            Meta(description=f"one of {', '.join(f'`{kind}`' for kind in get_args(AuditKind))}"),
         ]
         | None
     ) = None
