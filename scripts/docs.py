@@ -20,8 +20,9 @@ from ferryman.cli.main import main as ferryman
 from ferryman.control.access.asked import AskedCustomer, AskedTag, GenerateKey, NewBudget, NewTeam, NewUser
 from ferryman.control.access.desk import operations
 from ferryman.control.access.reading import NOT_SERVED, fields_of
-from ferryman.pricing.catalog import CLASSES, load_catalog
+from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.explain import decimal
+from ferryman.pricing.shapes import CLASSES
 from ferryman.settings_table import env_names, plain, rows, type_of, wanted
 from ferryman.simulator.control import KEYS
 from ferryman.telemetry.metrics import METRICS

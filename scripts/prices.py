@@ -20,8 +20,9 @@ import yaml
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices
 
-from ferryman.pricing.catalog import CLASSES, FILE
+from ferryman.pricing.catalog import FILE
 from ferryman.pricing.names import family_of, folded
+from ferryman.pricing.shapes import CLASSES
 
 SUPPLEMENT = Path(__file__).with_suffix(".yaml")
 FIELDS = ("input_mtok", "output_mtok", "cache_write_mtok", "cache_write_1h_mtok", "cache_read_mtok")

@@ -21,7 +21,8 @@ from ferryman.clock import SystemClock
 from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry
 from ferryman.store.store import Store
-from ferryman.telemetry.log import json_line, text_line
+from ferryman.telemetry.lines import json_line
+from ferryman.telemetry.log import text_line
 from tests.support.postgres import Server
 from tests.support.stores import entry, opened, sqlite_url
 from tests.test_cli import Process

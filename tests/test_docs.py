@@ -25,9 +25,10 @@ from ferryman.control.traces import END_SECONDS
 from ferryman.errors import BudgetReached, RateLimited, RelayError, error_headers
 from ferryman.http1.request import MAX_HEADERS
 from ferryman.model import CacheCreation, Cost, Ended, Entry, OutputTokensDetails, ServerToolUse, Usage
-from ferryman.pricing.catalog import CLASSES, FALLBACK
+from ferryman.pricing.catalog import FALLBACK
 from ferryman.pricing.cost import BILLED_CATEGORIES, REFUSALS_BILLED_FROM, REFUSALS_FREE_FROM
 from ferryman.pricing.estimate import BYTES_PER_TOKEN
+from ferryman.pricing.shapes import CLASSES
 from ferryman.relay import respond
 from ferryman.relay.address import MAX_HOPS
 from ferryman.relay.attribute import MAX_NOTES_BYTES, MAX_TAGS, MAX_TEXT
@@ -39,7 +40,8 @@ from ferryman.settings_prices import PER_TOKEN
 from ferryman.settings_table import env_names, rows
 from ferryman.simulator.control import KEYS
 from ferryman.simulator.server import Server as Simulator
-from ferryman.telemetry.log import json_line, text_line
+from ferryman.telemetry.lines import json_line
+from ferryman.telemetry.log import text_line
 from ferryman.wire.edit import MAX_MEMBERS
 from ferryman.wire.names import (
     CHARGES,

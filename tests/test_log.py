@@ -19,7 +19,8 @@ from hypothesis import given, strategies
 from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry, Usage
 from ferryman.telemetry import writer as module
-from ferryman.telemetry.log import FLUSH_SECONDS, LineLog, configure, json_line, text_line
+from ferryman.telemetry.lines import FLUSH_SECONDS, LineLog, json_line
+from ferryman.telemetry.log import configure, text_line
 from ferryman.telemetry.writer import BackgroundWriter
 
 ENTRY = Entry(

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from ferryman.aliases import FAMILIES
-from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, FILE, MAX_FOUND, Model, Price, load_catalog
+from ferryman.pricing.catalog import CATALOG, FALLBACK, FILE, MAX_FOUND, load_catalog
 from ferryman.pricing.names import MAX_NAME_CHARACTERS, family_of, folded
+from ferryman.pricing.shapes import CLASSES, Model, Price
 
 CATALOG_IN_FORCE = load_catalog()
 MODELS = CATALOG_IN_FORCE.models

@@ -15,8 +15,9 @@ import yaml
 from genai_prices import extract_usage
 
 from ferryman.model import Usage
-from ferryman.pricing.catalog import Model, load_catalog
+from ferryman.pricing.catalog import load_catalog
 from ferryman.pricing.cost import cost_of
+from ferryman.pricing.shapes import Model
 from ferryman.pricing.terms import Terms
 
 FILE = Path(__file__).parent.parent / "scripts" / "prices.yaml"

@@ -19,7 +19,8 @@ from ferryman.clock import SystemClock
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import Ended, Entry
-from ferryman.telemetry.log import json_line, text_line
+from ferryman.telemetry.lines import json_line
+from ferryman.telemetry.log import text_line
 
 if TYPE_CHECKING:
     from ferryman.store.follow import Follower

@@ -11,8 +11,9 @@ from ferryman.cli.ledger import now
 from ferryman.cli.options import SECRETS_HELP, load_or_exit, with_settings
 from ferryman.cli.tables import echo_table
 from ferryman.pricing.adjust import catalog_of
-from ferryman.pricing.catalog import CATALOG, CLASSES, FALLBACK, Catalog
+from ferryman.pricing.catalog import CATALOG, FALLBACK, Catalog
 from ferryman.pricing.explain import PriceLine, decimal, dollars, price_lines
+from ferryman.pricing.shapes import CLASSES
 from ferryman.settings_prices import price_overrides
 
 

@@ -1,15 +1,10 @@
-"""What is known of a request or a response.
-
-Apart from who reads it, since `hatch_build.py` can compile no module that defines a Struct.
-"""
+"""What is known of a request or a response."""
 
 from __future__ import annotations
 
-import msgspec
 
-
-class Fields(msgspec.Struct, gc=False):
-    """The header lines of a message. A Struct, since its constructor runs in C.
+class Fields:
+    """The header lines of a message.
 
     Attributes:
         block: all lines, each behind a CRLF; of a repeated head with the length of the first one.
@@ -21,14 +16,17 @@ class Fields(msgspec.Struct, gc=False):
             when a client repeats its head.
     """
 
-    block: bytes
-    kept: bytes
-    found: dict[bytes, bytes]
-    repeated: list[bytes]
-    memo: object = None
-    second_memo: object = None
-    third_memo: object = None
-    caller_memo: object = None
+    __slots__ = ("block", "caller_memo", "found", "kept", "memo", "repeated", "second_memo", "third_memo")
+
+    def __init__(self, block: bytes, kept: bytes, found: dict[bytes, bytes], repeated: list[bytes]) -> None:
+        self.block = block
+        self.kept = kept
+        self.found = found
+        self.repeated = repeated
+        self.memo: object = None
+        self.second_memo: object = None
+        self.third_memo: object = None
+        self.caller_memo: object = None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of the watched header `name`, in order."""
@@ -43,10 +41,8 @@ class Fields(msgspec.Struct, gc=False):
         return None if value is None else value.decode("latin-1")
 
 
-class Request(msgspec.Struct, eq=False):
+class Request:
     """The head of a request as it came, and its body as far as it has come.
-
-    A Struct, since its constructor runs in C.
 
     Attributes:
         method, target, fields: as they came.
@@ -57,23 +53,39 @@ class Request(msgspec.Struct, eq=False):
         complete: all of it has come.
     """
 
-    method: bytes
-    target: bytes
-    fields: Fields
-    http10: bool = False
-    length: int | None = None
-    chunked: bool = False
-    expects_continue: bool = False
-    complete: bool = False
+    __slots__ = ("chunked", "complete", "expects_continue", "fields", "http10", "length", "method", "target")
+
+    def __init__(  # noqa: PLR0913  # one a member
+        self,
+        method: bytes,
+        target: bytes,
+        fields: Fields,
+        *,
+        http10: bool = False,
+        length: int | None = None,
+        chunked: bool = False,
+        expects_continue: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.http10 = http10
+        self.length = length
+        self.chunked = chunked
+        self.expects_continue = expects_continue
+        self.complete = False
 
 
-class ResponseHead(msgspec.Struct, eq=False):
+class ResponseHead:
     """Status and headers of a final response.
 
     `length` is the value of `Content-Length`, `None` if the body is chunked, ends with the
     connection, or does not exist.
     """
 
-    status: int
-    fields: Fields
-    length: int | None
+    __slots__ = ("fields", "length", "status")
+
+    def __init__(self, status: int, fields: Fields, length: int | None) -> None:
+        self.status = status
+        self.fields = fields
+        self.length = length

@@ -127,6 +127,11 @@ class RepeatedHead:
         elif number:
             return None
         return Request(
-            request.method, request.target, request.fields, request.http10, length, request.chunked,
-            request.expects_continue,
-        )  # fmt: skip
+            request.method,
+            request.target,
+            request.fields,
+            http10=request.http10,
+            length=length,
+            chunked=request.chunked,
+            expects_continue=request.expects_continue,
+        )

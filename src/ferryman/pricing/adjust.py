@@ -9,18 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ferryman.pricing.catalog import (
-    CATALOG,
-    CLASSES,
-    FALLBACK,
-    OVERRIDE,
-    Catalog,
-    Found,
-    Model,
-    Price,
-    Tier,
-    load_catalog,
-)
+from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog, Found, load_catalog
+from ferryman.pricing.shapes import CLASSES, Model, Price, Tier
 from ferryman.settings import Settings
 from ferryman.settings_prices import PriceMultiplier, PriceOverride, price_rules
 

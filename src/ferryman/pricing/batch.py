@@ -121,7 +121,7 @@ def _with_details(terms: Terms, found: Succeeded) -> Terms:
     answer = found.answer
     refusal = refusal_in(found.message) if answer.stop_reason == REFUSAL else None
     declined = declined_in(found.message) if answer.usage is not None and answer.usage.iterations else {}
-    return msgspec.structs.replace(terms, refusal=refusal, declined=declined)
+    return Terms(terms.at, batch=terms.batch, estimated=terms.estimated, refusal=refusal, declined=declined)
 
 
 class _Sum:

@@ -29,8 +29,9 @@ from math import gcd
 import msgspec
 
 from ferryman.model import CacheCreation, Cost, CostPart, Usage
-from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog, Price, Tier
-from ferryman.pricing.terms import Iteration, Terms
+from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog
+from ferryman.pricing.shapes import Iteration, Price, Tier
+from ferryman.pricing.terms import Terms
 
 MAX_COUNT = 10**9
 """A count beyond it is cut. No call has a thousandth of it; sums stay within 64 bits, as in databases."""
@@ -78,7 +79,7 @@ def cost_of(usage: Usage, model: str, terms: Terms, catalog: Catalog) -> Cost:
         priced, found_in = catalog.find(name)
         if found_in is not source and _SURENESS.index(found_in) > _SURENESS.index(source):
             source = found_in
-        price = priced.price_at(at)
+        price = priced.prices[0] if len(priced.prices) == 1 else priced.price_at(at)
         multiplier = price.factor
         if free:
             multiplier = (0, 1)

@@ -7,7 +7,8 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from ferryman.model import Cost
-from ferryman.pricing.catalog import CLASSES, Found
+from ferryman.pricing.catalog import Found
+from ferryman.pricing.shapes import CLASSES
 
 _NO_DECIMALS = 2
 

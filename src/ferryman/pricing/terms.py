@@ -1,18 +1,13 @@
-"""What a cost is computed from, beside usage and prices.
-
-Apart from who computes it, since `hatch_build.py` can compile no module that defines a Struct.
-"""
+"""What a cost is computed from, beside usage and prices."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
-
-from ferryman.model import CacheCreation, Refusal
+from ferryman.model import Refusal
 
 
-class Terms(msgspec.Struct, frozen=True, gc=False):
+class Terms:
     """What the price depends on, beside usage and model.
 
     Attributes:
@@ -24,20 +19,19 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
             blocks of the answer; `None` if nobody has looked at them. What is not in it is billed.
     """
 
-    at: datetime
-    batch: bool = False
-    estimated: bool = False
-    refusal: Refusal | None = None
-    declined: dict[str, str | None] | None = None
+    __slots__ = ("at", "batch", "declined", "estimated", "refusal")
 
-
-class Iteration(msgspec.Struct, gc=False):
-    """An entry of `iterations`. Source: anthropic 2.12.0, types/beta/beta_iterations_usage.py."""
-
-    type: str | None = None
-    model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: CacheCreation | None = None
+    def __init__(
+        self,
+        at: datetime,
+        *,
+        batch: bool = False,
+        estimated: bool = False,
+        refusal: Refusal | None = None,
+        declined: dict[str, str | None] | None = None,
+    ) -> None:
+        self.at = at
+        self.batch = batch
+        self.estimated = estimated
+        self.refusal = refusal
+        self.declined = declined

@@ -96,7 +96,12 @@ def attribute(fields: Fields, call: Call) -> Attribution:
 
 def with_tags(charged: Attribution, tags: list[str]) -> Attribution:
     """`charged` with the `tags` of a key before its own."""
-    return msgspec.structs.replace(charged, tags=list(dict.fromkeys([*tags, *(charged.tags or ())])))
+    return _with_charges(
+        charged,
+        charged.end_user,
+        list(dict.fromkeys([*tags, *(charged.tags or ())])),
+        charged.spend_logs_metadata,
+    )
 
 
 def hints(fields: Fields) -> Attribution:
@@ -123,11 +128,22 @@ def traceparent_of(fields: Fields) -> str | None:
 def _of_headers(fields: Fields) -> Attribution:
     if CHARGES.isdisjoint(fields.found):
         return hints(fields)
-    return msgspec.structs.replace(
-        hints(fields),
-        end_user=_end_user(fields),
-        tags=_tags_of_headers(fields) or None,
-        spend_logs_metadata=_notes_of_headers(fields),
+    tags = _tags_of_headers(fields) or None
+    return _with_charges(hints(fields), _end_user(fields), tags, _notes_of_headers(fields))
+
+
+def _with_charges(
+    said: Attribution, end_user: str | None, tags: list[str] | None, notes: dict[str, msgspec.Raw] | None
+) -> Attribution:
+    return Attribution(
+        session_id=said.session_id,
+        end_user=end_user,
+        tags=tags,
+        spend_logs_metadata=notes,
+        agent_id=said.agent_id,
+        parent_agent_id=said.parent_agent_id,
+        request_class=said.request_class,
+        agent_type=said.agent_type,
     )
 
 

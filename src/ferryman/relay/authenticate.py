@@ -13,7 +13,7 @@ from ferryman.errors import Unauthorized, Unavailable
 from ferryman.http1.message import Fields
 from ferryman.limits.spec import KeySpec
 from ferryman.model import Principal
-from ferryman.relay.keyring import Key, Keyring, KnownKey, key_of
+from ferryman.relay.keyring import Key, Keyring
 from ferryman.wire.names import OWN_CREDENTIALS, UPSTREAM_CREDENTIALS
 
 WATCHED = OWN_CREDENTIALS | UPSTREAM_CREDENTIALS
@@ -61,6 +61,16 @@ _CALLERS = {
 """All there are, made once: who is the same is the same object."""
 
 
+class KnownKey:
+    """Who called with a head, for when a client repeats it; `version` is the keyring's."""
+
+    __slots__ = ("caller", "version")
+
+    def __init__(self, version: int, caller: Caller) -> None:
+        self.version = version
+        self.caller = caller
+
+
 class KeyCheck(NamedTuple):
     """What virtual keys are looked up with.
 
@@ -88,7 +98,7 @@ def users(share: str) -> Callable[[str], Key]:
 
     @lru_cache(MAX_USERS)
     def user(name: str) -> Key:
-        return key_of(KeySpec("", name, user_id=name, scopes=[f"user:{name}"], sees=share))
+        return Key(KeySpec("", name, user_id=name, scopes=[f"user:{name}"], sees=share))
 
     return user
 
@@ -114,7 +124,7 @@ def authenticate(fields: Fields, auth: str, check: KeyCheck | None, now: float) 
         return _CALLERS[auth][b"authorization" in found, not _KEYS.isdisjoint(found)]
     memo = fields.caller_memo
     if isinstance(memo, KnownKey) and memo.version == check.ring.version:
-        caller: Caller = memo.caller
+        caller = memo.caller
     else:
         caller = _with_key(fields, check) if check.user is None else _with_name(fields, check, check.user)
         fields.caller_memo = KnownKey(check.ring.version, caller)

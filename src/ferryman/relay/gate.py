@@ -26,7 +26,7 @@ from ferryman.relay import caps
 from ferryman.relay.admit import admit_models, admit_route, check_readable
 from ferryman.relay.attribute import with_tags
 from ferryman.relay.batch import created_by
-from ferryman.relay.keyring import Key, Keyring, key_of
+from ferryman.relay.keyring import Key, Keyring
 from ferryman.relay.rules import Held, HeldTo, rules_of
 from ferryman.relay.values import Attribution, Route
 
@@ -94,7 +94,7 @@ class Gate:
         self._clock = clock
         self._wait_seconds = wait_seconds
         self.wants: Wants = lambda _scopes, _rows: None
-        self._anybody = key_of(KeySpec("", ""))  # who calls without a key is held to what the gateway is
+        self._anybody = Key(KeySpec("", ""))  # who calls without a key is held to what the gateway is
         self._waiting: dict[Exchange, tuple[Body, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._habits = Habits()

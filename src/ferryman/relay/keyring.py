@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from operator import is_not
 from typing import Any
@@ -29,7 +28,7 @@ _decode_scopes = msgspec.json.Decoder(list[Scope]).decode
 _decode_defaults = msgspec.json.Decoder(Defaults).decode
 
 
-class Key(msgspec.Struct, gc=False):
+class Key:
     """A virtual key, with what is made of it when it is first used.
 
     Attributes:
@@ -42,13 +41,16 @@ class Key(msgspec.Struct, gc=False):
         held: the gate's `HeldTo`, of what the key is held to.
     """
 
-    told: KeySpec
-    spec: KeySpec
-    allowed: tuple[re.Pattern[str], ...]
-    principals: dict[str, Principal]
-    owners: tuple[Scope | None, ...] = ()
-    aliases: Aliases | None = None
-    held: object = None
+    __slots__ = ("aliases", "allowed", "held", "owners", "principals", "spec", "told")
+
+    def __init__(self, told: KeySpec) -> None:
+        """What `told` tells of."""
+        self.told = self.spec = told
+        self.allowed = tuple([compiled(names) for names in told.models])
+        self.principals: dict[str, Principal] = {}
+        self.owners: tuple[Scope | None, ...] = ()
+        self.aliases = Aliases(given=told.aliases) if told.aliases else None
+        self.held: object = None
 
     def principal(self, credential_kind: str) -> Principal:
         """Who calls with this key."""
@@ -64,18 +66,6 @@ class Key(msgspec.Struct, gc=False):
         if len(model) > MAX_MODEL_CHARACTERS:
             return not self.allowed
         return all(pattern.fullmatch(model) for pattern in self.allowed)
-
-
-class KnownKey(msgspec.Struct, gc=False):
-    """Who called with a head, for when a client repeats it.
-
-    Attributes:
-        version: of the keyring.
-        caller: a `Caller` of `ferryman.relay.authenticate`.
-    """
-
-    version: int
-    caller: Any
 
 
 class Keys(dict[str, Key]):
@@ -157,14 +147,8 @@ def keyring_part(name: str, data: msgspec.Raw) -> Any:  # noqa: ANN401  # three 
     if name == DEFAULTS:
         return _decode_defaults(data)
     if name.startswith(KEYS):
-        return Keys((spec.token, key_of(spec)) for spec in _decode_keys(data))
+        return Keys([(spec.token, Key(spec)) for spec in _decode_keys(data)])
     return {scope.id: scope for scope in _decode_scopes(data)}
-
-
-def key_of(spec: KeySpec) -> Key:
-    """The key that `spec` tells of."""
-    aliases = Aliases(given=spec.aliases) if spec.aliases else None
-    return Key(spec, spec, tuple(compiled(names) for names in spec.models), {}, aliases=aliases)
 
 
 def with_owners(told: KeySpec, owners: list[Scope]) -> KeySpec:

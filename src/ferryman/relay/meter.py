@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from ferryman.http1.client import Body
 from ferryman.http1.message import ResponseHead
 from ferryman.model import Usage
@@ -176,7 +174,9 @@ class JsonMeter:
             return Reading(None, complete=False, fault=None)
         refusal = refusal_in(body) if answer.stop_reason == REFUSAL else None
         declined = declined_in(body) if usage.iterations else {}
-        return Reading(usage, True, None, answer.model, refusal, declined)
+        return Reading(
+            usage, complete=True, fault=None, model=answer.model, refusal=refusal, declined=declined
+        )
 
 
 class StreamMeter:
@@ -219,12 +219,12 @@ class StreamMeter:
         counted = stream.usage_final or stream.usage is None
         return Reading(
             stream.usage,
-            stream.stopped and stream.usage_final,
-            fault,
-            stream.model,
-            stream.refusal,
-            stream.declined,
-            None if counted else Uncounted(stream.delta_bytes, stream.delta_events),
+            complete=stream.stopped and stream.usage_final,
+            fault=fault,
+            model=stream.model,
+            refusal=stream.refusal,
+            declined=stream.declined,
+            uncounted=None if counted else Uncounted(stream.delta_bytes, stream.delta_events),
         )
 
 
@@ -297,7 +297,7 @@ class GzipMeter:
 
     def reading(self) -> Reading:
         """The inner meter's, complete only if all could be decoded."""
-        inner = self._inner.reading()
-        if not self._lost:
-            return inner
-        return msgspec.structs.replace(inner, complete=False, fault=None)
+        reading = self._inner.reading()
+        if self._lost:
+            reading.complete, reading.fault = False, None
+        return reading

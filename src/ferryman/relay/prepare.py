@@ -11,7 +11,6 @@ from ferryman.http1.client import Body
 from ferryman.http1.fields import pattern_of, without
 from ferryman.http1.message import Fields, Request
 from ferryman.http1.request import DROPPED
-from ferryman.relay.shapes import Prepared
 from ferryman.relay.values import Route
 from ferryman.wire.names import (
     BETA,
@@ -31,6 +30,18 @@ _BETA_LINE = pattern_of({BETA})
 _CODING = frozenset({CODING})
 
 WATCHED = frozenset({_ENCODING, VERSION})
+
+
+class Prepared:
+    """What `prepare` made of a head, for when the client repeats it to the upstream with this `face`."""
+
+    __slots__ = ("face", "head", "mutations", "target")
+
+    def __init__(self, target: bytes, face: UpstreamFace, head: bytes, mutations: str) -> None:
+        self.target = target
+        self.face = face
+        self.head = head
+        self.mutations = mutations
 
 
 class UpstreamFace(NamedTuple):

@@ -43,7 +43,8 @@ from ferryman.relay.worker import Worker
 from ferryman.settings_prices import PriceRules
 from ferryman.settings_store import journal_directory
 from ferryman.tasks import TaskOwner
-from ferryman.telemetry.log import LineLog, json_line, text_line
+from ferryman.telemetry.lines import LineLog, json_line
+from ferryman.telemetry.log import text_line
 from ferryman.telemetry.writer import BackgroundWriter
 
 log = structlog.get_logger("ferryman.worker")

@@ -13,17 +13,29 @@ from ferryman.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ferryman.model import Ended, Usage
+from ferryman.model import Ended, Principal, Usage
 from ferryman.relay.attribute import MAX_TEXT, hints, traceparent_of
 from ferryman.relay.batch import with_batch
 from ferryman.relay.ownership import with_made
 from ferryman.relay.route import shown
-from ferryman.relay.shapes import Caller, KnownCaller, Outcome
+from ferryman.relay.shapes import Caller, Outcome
+from ferryman.relay.values import Attribution
 from ferryman.wire.names import REQUEST_ID
 from ferryman.wording import without_keys
 
 if TYPE_CHECKING:
     from ferryman.relay.exchange import Exchange
+
+
+class KnownCaller:
+    """A `Caller` as JSON, for the next request with the same head and the same `charged`."""
+
+    __slots__ = ("charged", "principal", "text")
+
+    def __init__(self, charged: Attribution, principal: Principal | None, text: bytes) -> None:
+        self.charged = charged
+        self.principal = principal
+        self.text = text
 
 
 DONE: Final = Ended.DONE

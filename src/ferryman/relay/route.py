@@ -65,10 +65,10 @@ def route(request: Request) -> Route:
         NotFound: neither a relayed prefix nor an own path.
         MethodNotAllowed: TRACE.
     """
+    known = _KNOWN.get(request.target)
+    if known is not None and request.method == b"POST":
+        return known
     path, mark, query = request.target.partition(b"?")
-    known = _KNOWN.get(path)
-    if known is not None and request.method == b"POST" and query.find(b"#") < 0:
-        return known._replace(target=known.target + mark + query) if mark else known
     if request.method == b"TRACE":  # its answer would show the client what goes upstream
         raise MethodNotAllowed("TRACE is not served here.")
     if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
@@ -218,12 +218,13 @@ _CHAT = Route(
 )
 
 _KNOWN = {
-    path: relayed(path, b"", b"POST")
+    path + query: relayed(path, query, b"POST")
     for path in (
         b"/v1/messages",
         b"/v1/messages/count_tokens",
         b"/anthropic/v1/messages",
         b"/anthropic/v1/messages/count_tokens",
     )
+    for query in (b"", b"?beta=true")
 }
-"""The routes of nearly all requests."""
+"""The routes of nearly all requests, by their targets. Claude Code and the SDKs' `beta` send this query."""

@@ -1,4 +1,4 @@
-"""What the steps of the line encode, decode and remember.
+"""What the steps of the line encode and decode.
 
 Apart from them, since `hatch_build.py` can compile no module that defines a Struct.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ferryman.model import Cost, Ended, Principal, Usage
-from ferryman.relay.values import Attribution
+from ferryman.model import Cost, Ended, Usage
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -30,14 +29,6 @@ class Caller(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request_class: str | None = None
     agent_type: str | None = None
     traceparent: str | None = None
-
-
-class KnownCaller(msgspec.Struct, gc=False):
-    """A `Caller` as JSON, for the next request with the same head and the same `charged`."""
-
-    charged: Attribution
-    principal: Principal | None
-    text: bytes
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -75,10 +66,7 @@ class ClaudeCodeUser(msgspec.Struct, gc=False):
     session_id: str | None = None
 
 
-class Prepared(msgspec.Struct, gc=False):
-    """What `prepare` made of a head, for when the client repeats it to the upstream with this `face`."""
+class Named(msgspec.Struct, gc=False):
+    """The model of an entry of `iterations`."""
 
-    target: bytes
-    face: object
-    head: bytes
-    mutations: str
+    model: str | None = None

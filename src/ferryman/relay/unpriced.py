@@ -8,6 +8,7 @@ import structlog
 from ferryman.model import Cost, Usage
 from ferryman.pricing.catalog import FALLBACK, Catalog
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
+from ferryman.relay.shapes import Named
 from ferryman.wire.usage import UNREADABLE
 from ferryman.wording import without_keys
 
@@ -21,11 +22,7 @@ MAX_ENTRIES = 100
 """Of `iterations` whose models are looked at, with each answer that has no price."""
 
 
-class _Named(msgspec.Struct, gc=False):
-    model: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Named).decode
+_decode = msgspec.json.Decoder(Named).decode
 
 
 class Unpriced:

@@ -73,17 +73,34 @@ class Route(NamedTuple):
 NO_ROUTE = Route("", b"")
 
 
-class Attribution(msgspec.Struct, frozen=True, gc=False):
-    """Whom and what an exchange is charged to; the fields are those of `Entry`."""
+class Attribution:
+    """Whom and what an exchange is charged to; the members are those of `Entry`, and none changes."""
 
-    session_id: str | None = None
-    end_user: str | None = None
-    tags: list[str] | None = None
-    spend_logs_metadata: dict[str, msgspec.Raw] | None = None
-    agent_id: str | None = None
-    parent_agent_id: str | None = None
-    request_class: str | None = None
-    agent_type: str | None = None
+    __slots__ = (
+        "agent_id", "agent_type", "end_user", "parent_agent_id", "request_class", "session_id",
+        "spend_logs_metadata", "tags",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913  # one a member
+        self,
+        *,
+        session_id: str | None = None,
+        end_user: str | None = None,
+        tags: list[str] | None = None,
+        spend_logs_metadata: dict[str, msgspec.Raw] | None = None,
+        agent_id: str | None = None,
+        parent_agent_id: str | None = None,
+        request_class: str | None = None,
+        agent_type: str | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self.end_user = end_user
+        self.tags = tags
+        self.spend_logs_metadata = spend_logs_metadata
+        self.agent_id = agent_id
+        self.parent_agent_id = parent_agent_id
+        self.request_class = request_class
+        self.agent_type = agent_type
 
 
 class Uncounted(NamedTuple):
@@ -93,7 +110,7 @@ class Uncounted(NamedTuple):
     delta_events: int
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+class Reading:
     """What a meter has seen.
 
     Attributes:
@@ -107,13 +124,26 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         uncounted: of a stream that ended too early.
     """
 
-    usage: Usage | None
-    complete: bool
-    fault: str | None
-    model: str | None = None
-    refusal: Refusal | None = None
-    declined: dict[str, str | None] | None = None
-    uncounted: Uncounted | None = None
+    __slots__ = ("complete", "declined", "fault", "model", "refusal", "uncounted", "usage")
+
+    def __init__(  # noqa: PLR0913  # one a member
+        self,
+        usage: Usage | None,
+        *,
+        complete: bool,
+        fault: str | None,
+        model: str | None = None,
+        refusal: Refusal | None = None,
+        declined: dict[str, str | None] | None = None,
+        uncounted: Uncounted | None = None,
+    ) -> None:
+        self.usage = usage
+        self.complete = complete
+        self.fault = fault
+        self.model = model
+        self.refusal = refusal
+        self.declined = declined
+        self.uncounted = uncounted
 
 
 def joined(body: Body, data: Body) -> Body:

@@ -38,11 +38,11 @@ class BackgroundWriter:
         self._settled_bytes = 0  # by the writing thread
         self._lost = 0
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # bounded by MAX_PENDING_BYTES
-        self._thread = threading.Thread(target=self._write_all, name=name, daemon=True)
-        self._thread.start()
+        self._writing = threading.Thread(target=self._write_all, name=name, daemon=True)
+        self._writing.start()
 
     def __repr__(self) -> str:
-        return f"<BackgroundWriter {self._thread.name}: {self.pending_bytes} bytes pending>"
+        return f"<BackgroundWriter {self._writing.name}: {self.pending_bytes} bytes pending>"
 
     @property
     def pending_bytes(self) -> int:
@@ -70,7 +70,7 @@ class BackgroundWriter:
     def close(self) -> None:
         """Write what is left; waits `CLOSE_SECONDS` for a slow reader."""
         self._queue.put(None)
-        self._thread.join(CLOSE_SECONDS)
+        self._writing.join(CLOSE_SECONDS)
 
     def _write_all(self) -> None:
         while (data := self._queue.get()) is not None:

@@ -16,7 +16,7 @@ import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.wire.edit import elements, members
-from ferryman.wire.request import Once
+from ferryman.wire.once import Once
 from ferryman.wire.shapes import Answer
 from ferryman.wire.usage import UNREADABLE, answer_of
 

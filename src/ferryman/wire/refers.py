@@ -12,15 +12,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.wire.edit import twice
+from ferryman.wire.once import Requests
 from ferryman.wire.owned import BATCHES, FILES, SKILLS, Resource, is_anthropics
-from ferryman.wire.request import Once
 from ferryman.wire.search import may_contain
 from ferryman.wire.usage import UNREADABLE
 
@@ -74,12 +73,7 @@ _decode = msgspec.json.Decoder().decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-@dataclass(init=False, repr=False, eq=False)
-class _Batch:
-    requests: list[msgspec.Raw] = Once("requests")  # type: ignore[assignment]  # noqa: RUF009  # a descriptor
-
-
-_decode_batch = msgspec.json.Decoder(_Batch).decode
+_decode_batch = msgspec.json.Decoder(Requests).decode
 
 
 def refers(resource: Resource | None) -> bool:

@@ -4,51 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from ferryman.errors import InvalidRequest
 from ferryman.model import ABSENT, Call, Metadata
-from ferryman.wire.edit import members, twice
+from ferryman.wire.edit import members
+from ferryman.wire.once import Counted
 from ferryman.wire.usage import UNREADABLE
 
 MAX_METADATA_BYTES = 65_536
 """Of `litellm_metadata`; it is kept as long as the exchange lives."""
 
 
-class Once:
-    """A field of a dataclass that msgspec may set once: a key that stands twice is an error."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __set__(self, head: object, value: object) -> None:
-        fields = head.__dict__
-        if self._name in fields:
-            raise twice(self._name)
-        fields[self._name] = value
-
-
-@dataclass(init=False, repr=False, eq=False)
-class _Counted:
-    """A `Call` for which a key that stands twice is an error.
-
-    msgspec sets the field of a dataclass for every key that names it, however the key is spelled; of a
-    Struct it keeps the last one and tells nothing. To look for a second key in all bytes would double
-    the cost of reading.
-    """
-
-    model: str | None = Once("model")  # type: ignore[assignment]
-    stream: bool | None = None
-    max_tokens: int | None = Once("max_tokens")  # type: ignore[assignment]
-    metadata: Metadata | None = Once("metadata")  # type: ignore[assignment]
-    litellm_metadata: msgspec.Raw = Once("litellm_metadata")  # type: ignore[assignment]
-
-
-_decode = msgspec.json.Decoder(_Counted).decode
+_decode = msgspec.json.Decoder(Counted).decode
 _DECODERS: dict[str, Callable[[bytes | bytearray], object]] = {
     "model": msgspec.json.Decoder(str | None).decode,
     "stream": msgspec.json.Decoder(bool | None).decode,
@@ -88,7 +57,7 @@ def _with_ours(call: Call) -> Call:
 
 def _salvaged(body: bytes | bytearray) -> Call:
     """The fields of a body in which one has a type that we don't know."""
-    counted = _Counted()
+    counted = Counted()
     try:
         every = members(body)
     except UNREADABLE:

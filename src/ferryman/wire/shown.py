@@ -16,6 +16,7 @@ import msgspec
 from ferryman.errors import InvalidRequest
 from ferryman.wire.edit import elements, members
 from ferryman.wire.owned import CHANGE, CONTAINERS, CREATE, FILES, LIST, READ, Resource, is_id
+from ferryman.wire.shown_shapes import BlockType, Holder, Part, ResourceObject, ResultBlock, ShowingEvent
 from ferryman.wire.sse import data_of
 from ferryman.wire.usage import UNREADABLE
 
@@ -54,56 +55,13 @@ class Shown(NamedTuple):
     made: tuple[tuple[str, str], ...] = ()
 
 
-class _Scope(msgspec.Struct, gc=False):
-    id: object = None
-
-
-class _Output(msgspec.Struct, gc=False):
-    memory_store_id: object = None
-
-
-class _Object(msgspec.Struct, gc=False):
-    id: object = None
-    scope: _Scope | None = None
-    deployment_id: object = None
-    session_id: object = None
-    outputs: list[_Output] | None = None
-
-
-class _Part(msgspec.Struct, gc=False):
-    file_id: object = None
-
-
-class _Result(msgspec.Struct, gc=False):
-    content: list[_Part] | None = None
-
-
-class _Type(msgspec.Struct, gc=False):
-    type: object = None
-
-
-class _ResultBlock(msgspec.Struct, gc=False):
-    content: _Result | None = None
-
-
-class _Holder(msgspec.Struct, gc=False):
-    container: _Scope | None = None
-    content: msgspec.Raw = msgspec.Raw()
-
-
-class _Event(msgspec.Struct, gc=False):
-    message: _Holder | None = None
-    delta: _Holder | None = None
-    content_block: msgspec.Raw = msgspec.Raw()
-
-
-_decode_object = msgspec.json.Decoder(_Object).decode
+_decode_object = msgspec.json.Decoder(ResourceObject).decode
 _decode_blocks = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_type = msgspec.json.Decoder(_Type).decode
-_decode_part = msgspec.json.Decoder(_Part).decode
-_decode_result = msgspec.json.Decoder(_ResultBlock).decode
-_decode_holder = msgspec.json.Decoder(_Holder).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_type = msgspec.json.Decoder(BlockType).decode
+_decode_part = msgspec.json.Decoder(Part).decode
+_decode_result = msgspec.json.Decoder(ResultBlock).decode
+_decode_holder = msgspec.json.Decoder(Holder).decode
+_decode_event = msgspec.json.Decoder(ShowingEvent).decode
 
 
 def tells(resource: Resource) -> bool:
@@ -175,7 +133,7 @@ def _may_tell(data: bytes) -> bool:
     return data.rfind(_CONTAINER_MARK) >= 0 or data.rfind(_FILE_MARK) >= 0  # `find` takes three times as long
 
 
-def _made(holder: _Holder | None, blocks: Iterable[msgspec.Raw]) -> dict[str, str]:
+def _made(holder: Holder | None, blocks: Iterable[msgspec.Raw]) -> dict[str, str]:
     made: dict[str, str] = {}
     if holder is not None and holder.container is not None and (known := _id(holder.container.id)):
         made[known] = CONTAINERS
@@ -193,7 +151,7 @@ def _files(block: msgspec.Raw) -> list[str]:
     """The ids of files that a content block tells of; a tool's input, which a model writes, is none."""
     kind = str(_decode_type(block).type)
     if kind == _UPLOAD:
-        parts: list[_Part] | None = [_decode_part(block)]
+        parts: list[Part] | None = [_decode_part(block)]
     elif kind.endswith(_RESULT):
         result = _decode_result(block).content
         parts = None if result is None else result.content

@@ -14,9 +14,10 @@ from ferryman.console.visit import Page, Visit
 from ferryman.errors import InvalidRequest, PermissionDenied
 from ferryman.model import Cost, Entry
 from ferryman.pricing.anew import priced_anew
-from ferryman.pricing.catalog import CLASSES, FALLBACK, OVERRIDE, Catalog, Found
+from ferryman.pricing.catalog import FALLBACK, OVERRIDE, Catalog, Found
 from ferryman.pricing.explain import dollars, price_lines
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
+from ferryman.pricing.shapes import CLASSES
 from ferryman.store import schema_access
 from ferryman.store.access import Actor, Change
 from ferryman.store.access_look import KEYS

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ferryman.errors import SinkFailed
-from ferryman.telemetry.log import json_line
+from ferryman.telemetry.lines import json_line
 from ferryman.telemetry.sinks.sink import Batch
 
 MODE = 0o600
