@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
-_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 """The digit with the variant, 0b10, and two bits of a random one."""
 
-_DIGITS = 19  # 12 random bits, 2 and 12, 48
-_DRAWN = 256
+_DIGITS: Final = 19  # 12 random bits, 2 and 12, 48
+_DRAWN: Final = 256
 """Ids whose random digits are drawn at once, which takes a tenth of the time: 5 kB."""
 
 

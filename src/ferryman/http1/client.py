@@ -10,7 +10,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 import structlog
@@ -23,12 +23,12 @@ log = structlog.get_logger("ferryman.http1")
 
 Body = bytes | bytearray
 
-MAX_HEAD_BYTES = 65_536
+MAX_HEAD_BYTES: Final = 65_536
 """Head of a response; Anthropic's are below 4 KiB, and nginx takes 4 to 8 KiB by default."""
 
 
-_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
-_FINAL = (b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 5", b"HTTP/1.1 3")
+_VERSIONS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_FINAL: Final = (b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 5", b"HTTP/1.1 3")
 
 MAX_INTERIM = 16
 """1xx answers before the final one; servers send one or two."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from ferryman.http1.message import Fields
 
@@ -33,7 +34,7 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 NOT_PASSED_ON = HOP_BY_HOP | FRAMING
 
-_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive"})
+_CONNECTION_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 
 
 class FieldReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ferryman.errors import ExpectationFailed, HeadTooLarge, InvalidRequest, VersionNotSupported
 from ferryman.http1.fields import NOT_PASSED_ON, FieldReader, list_tokens
@@ -14,7 +15,7 @@ MAX_HEADERS = 200
 DROPPED = NOT_PASSED_ON | {b"host", b"expect"}
 """What a request says to us alone, whatever it asks for."""
 
-_MAX_LENGTH_DIGITS = 19  # of 2**63, as much as a file can have
+_MAX_LENGTH_DIGITS: Final = 19  # of 2**63, as much as a file can have
 
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 

@@ -18,26 +18,31 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from ferryman.errors import JournalUnreadable
 
 VERSION = 1
 
-MARK = b"\n\xffJ"
-_FRAME = struct.Struct("<3sIBIQ")
+MARK: Final = b"\n\xffJ"
+_FRAME: Final = struct.Struct("<3sIBIQ")
 FRAME_BYTES = _FRAME.size
+_pack: Final = _FRAME.pack
+_crc32: Final = crc32  # which compiled code need not look up by its name
 
 _MAGIC = b"ferryjnl"
 _SEGMENT = struct.Struct("<8sHHQdI")
 SEGMENT_BYTES = _SEGMENT.size
 _CRC_BYTES = 4
 
-MAX_PAYLOAD_BYTES = 4 << 20
+MAX_PAYLOAD_BYTES: Final = 4 << 20
 """A longer length is no length. Of an answer at most 1 MiB is held, so no entry comes near it."""
 
-OPENED, SEEN, CLOSED, PROBE = b"oscp"
+OPENED: Final = 0x6F  # "o"
+SEEN: Final = 0x73  # "s"
+CLOSED: Final = 0x63  # "c"
+PROBE: Final = 0x70  # "p"
 
 
 class SegmentHeader(NamedTuple):
@@ -97,8 +102,7 @@ def read_segment_header(data: bytes) -> SegmentHeader | None:
 
 def frame(kind: int, sequence: int, payload: bytes) -> bytes:
     """A record, ready to be written."""
-    crc = crc32(payload, _seed(kind, sequence))
-    return _FRAME.pack(MARK, crc, kind, len(payload), sequence) + payload
+    return _pack(MARK, _crc32(payload, _seed(kind, sequence)), kind, len(payload), sequence) + payload
 
 
 def _seed(kind: int, sequence: int) -> int:

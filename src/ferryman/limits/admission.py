@@ -24,6 +24,7 @@ Tokens are counted in the minute in which their request was let through.
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from ferryman.limits.cells import GAUGE_EPOCH, minutes_in, rate_of, sum_in
 from ferryman.limits.layout import (
@@ -43,13 +44,13 @@ from ferryman.limits.table import CounterTable
 from ferryman.limits.verdict import Need, NotReady, Refused, how_long, refused_budget, refused_limit
 from ferryman.limits.windows import Calendar
 
-LOOKS = 6
+LOOKS: Final = 6
 """At a rule that was reached, before an exchange is refused: whenever there is room it is tried again. What
 was in the way may have been announced by somebody who did not get it either. Two processes that reached for
 the last of a budget within the same microsecond were both refused up to 64 times of 100 when they looked in
 step, by how fast they were; with steps of their own 5 times in 24,000."""
 
-STEPS = 4
+STEPS: Final = 4
 """Columns that look a different number of times; each look takes some two microseconds."""
 
 

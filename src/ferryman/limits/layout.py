@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import mmap
+from typing import Final
 
 ROWS = 2**18
 """Limits and budgets at once; ten for each of 26,000 keys. Only rows that are handed out take room."""
 
-ROW_BITS = 18
-EPOCH_BITS = 40
+ROW_BITS: Final = 18
+EPOCH_BITS: Final = 40
 """Of an epoch below the generation: Unix seconds need 31 until 2038, and 35 until the year 3058."""
 
 MAX_GENERATION = 2**22
@@ -25,15 +26,21 @@ CHUNK_ROWS = 256
 HEADER_WORDS = 512
 """A page: magic, version, rows, columns, and what follows."""
 
-USED, ROOM, CLAIMED = 4, 5, 6
+USED: Final = 4
+ROOM: Final = 5
+CLAIMED: Final = 6
 """Rows that are or were in use; rows that have room on the disk; the highest claimed column, and 1."""
 
-EPOCH, BASE, GRANTED = 0, 1, 2
-HEAD_WORDS = 4
-HEAD_BYTES = 8 * HEAD_WORDS
+EPOCH: Final = 0
+BASE: Final = 1
+GRANTED: Final = 2
+HEAD_WORDS: Final = 4
+HEAD_BYTES: Final = 8 * HEAD_WORDS
 
-COUNT, PREVIOUS, SPENT = 1, 2, 3
-CELL_WORDS = 4
+COUNT: Final = 1
+PREVIOUS: Final = 2
+SPENT: Final = 3
+CELL_WORDS: Final = 4
 
 
 class Layout:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 MAX_PATTERNS = 1_024
 """Compiled patterns in memory: a few for each kind of key that an operator has."""
 
 
-MAX_MODEL_CHARACTERS = 256
+MAX_MODEL_CHARACTERS: Final = 256
 """Of a model's name that a list of names can have: as many as the management API takes in one."""
 
 

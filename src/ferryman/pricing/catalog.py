@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ferryman.pricing.names import MAX_NAME_CHARACTERS, family_of, folded
 from ferryman.pricing.shapes import CatalogFile, Model, Price, Tier
 
-CATALOG = "catalog"
-OVERRIDE = "override"
-FALLBACK = "fallback"
+CATALOG: Final = "catalog"
+OVERRIDE: Final = "override"
+FALLBACK: Final = "fallback"
 
 FILE = Path(__file__).with_name("catalog.json")
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ferryman.pricing.catalog import MAX_FOUND, Catalog
 from ferryman.pricing.cost import MAX_COUNT, multiplier_of
 from ferryman.pricing.names import MAX_NAME_CHARACTERS
 
-ADDED_TOKENS = 1_000
+ADDED_TOKENS: Final = 1_000
 """That Anthropic adds to a prompt with tools: up to 530 for Claude 3, and less than a thousand for all models
 since. Source: agents-and-tools/tool-use/overview#pricing."""
 
@@ -31,7 +31,7 @@ MAX_OUTPUT_TOKENS = 128_000
 """Of one call, if it doesn't say: the most of any model. Source: about-claude/models/overview, read in
 November 2026; 300,000 are there in batches only."""
 
-DAY_SECONDS = 86_400
+DAY_SECONDS: Final = 86_400
 
 
 class Extras(NamedTuple):

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import gcd
+from typing import Final
 
 import msgspec
 
@@ -33,7 +34,7 @@ from ferryman.pricing.catalog import CATALOG, FALLBACK, OVERRIDE, Catalog
 from ferryman.pricing.shapes import Iteration, Price, Tier
 from ferryman.pricing.terms import Terms
 
-MAX_COUNT = 10**9
+MAX_COUNT: Final = 10**9
 """A count beyond it is cut. No call has a thousandth of it; sums stay within 64 bits, as in databases."""
 
 MAX_ITERATIONS = 1_000

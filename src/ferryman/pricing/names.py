@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ferryman.aliases import FAMILIES
 
-MAX_NAME_CHARACTERS = 200
+MAX_NAME_CHARACTERS: Final = 200
 """Of a name that is looked at; the longest known, an ARN of Bedrock, has about 120."""
 
 _MARKS = re.compile(r"[:@\[].*$", re.DOTALL)

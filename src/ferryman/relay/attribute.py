@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -30,7 +31,7 @@ from ferryman.wording import without_keys
 
 WATCHED = HINTS | CHARGES | {TRACEPARENT}
 
-MAX_TEXT = 200
+MAX_TEXT: Final = 200
 """Characters of a tag, an end user or an id: more than any real one has, and short enough for an index."""
 
 MAX_TAGS = 50

@@ -10,13 +10,14 @@ import math
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 from ferryman.errors import BudgetReached, RateLimited
 from ferryman.limits.spec import Budget, Limit, Scope
 from ferryman.limits.verdict import Refused
 from ferryman.limits.windows import period
 
-WARNING_SHARES = (95, 75)
+WARNING_SHARES: Final = (95, 75)
 """Percent of a budget from which on Claude Code shows its notice; the first that is passed is told."""
 
 KEPT_LINES = 1024
@@ -24,7 +25,7 @@ KEPT_LINES = 1024
 
 _PREFIX = b"anthropic-ratelimit-unified-"
 _LIMIT = rb"\r\nanthropic-ratelimit-[^\r]*"
-_UPSTREAM = re.compile(_LIMIT + b"(?:" + _LIMIT + b")*+", re.IGNORECASE)
+_UPSTREAM: Final = re.compile(_LIMIT + b"(?:" + _LIMIT + b")*+", re.IGNORECASE)
 """They stand together, so that one match takes them all."""
 
 _NANOUSD = 1_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -41,7 +41,7 @@ RETRY_SECONDS = 0.01
 MAX_WAITING = 1_000
 """Calls that wait at once; each holds its body. What comes beyond them is answered at once."""
 
-USUAL = Extras(fast=False, us=False)
+USUAL: Final = Extras(fast=False, us=False)
 """What makes a call dear whose ceiling only gives the measure for what is expected: no look into its body."""
 
 MAX_WARNED = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from ferryman.http1.client import Body
 from ferryman.http1.message import ResponseHead
@@ -18,7 +18,7 @@ from ferryman.wire.shown import made_in_events, made_in_message
 from ferryman.wire.sse import MessageStream
 from ferryman.wire.usage import answer_of, usage_of_object
 
-HELD_ANSWER_BYTES = 1 << 20
+HELD_ANSWER_BYTES: Final = 1 << 20
 """A JSON answer up to this size is held and decoded whole; a longer one is scanned as it goes by."""
 
 LOOKED_INTO_BYTES = 1 << 23
@@ -36,11 +36,11 @@ how long a small crafted read can keep the event loop."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
-_TYPE = b"content-type"
+_TYPE: Final = b"content-type"
 
 WATCHED = frozenset({_TYPE, CODING})
 
-_KINDS = frozenset({b"application/json", b"text/event-stream"})
+_KINDS: Final = frozenset({b"application/json", b"text/event-stream"})
 
 
 class Meter(Protocol):
@@ -122,8 +122,8 @@ class NoMeter:
         return Reading(None, complete=self._complete, fault=None)
 
 
-NO_METER = NoMeter()
-NOT_BEGUN = NoMeter(complete=False)
+NO_METER: Final = NoMeter()
+NOT_BEGUN: Final = NoMeter(complete=False)
 
 
 class JsonMeter:

@@ -71,7 +71,7 @@ def outcome(
     return ended, error
 
 
-_encode = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def opening_of(exchange: Exchange, *, sends_whole: bool = False) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -13,7 +14,7 @@ from ferryman.http1.fields import NOT_PASSED_ON
 from ferryman.model import Cost
 from ferryman.translate.chat_error import chat_error
 
-MAX_VALUE = 200
+MAX_VALUE: Final = 200
 """Characters of a client's own words in a header of ours."""
 
 CACHED_VALUES = 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from ferryman.errors import InvalidRequest, MethodNotAllowed, NotFound
@@ -217,7 +218,7 @@ _CHAT = Route(
     chat=True,
 )
 
-_KNOWN = {
+_KNOWN: Final = {
     path + query: relayed(path, query, b"POST")
     for path in (
         b"/v1/messages",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -70,7 +70,7 @@ class Route(NamedTuple):
     chat: bool = False
 
 
-NO_ROUTE = Route("", b"")
+NO_ROUTE: Final = Route("", b"")
 
 
 class Attribution:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 OWN_CREDENTIALS = frozenset({b"x-ferryman-key", b"x-litellm-api-key"})
 """Meant for us: they leave `Authorization` to the client's own credential, and never go upstream."""
 
@@ -63,13 +65,13 @@ FORWARDED = frozenset({FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, b"x-real-
 CLIENT_ADDRESS = b"x-ferryman-client-address"
 """What a worker tells the control plane of the client; what a client says in it goes nowhere."""
 
-USER_PROFILE = b"anthropic-user-profile-id"
+USER_PROFILE: Final = b"anthropic-user-profile-id"
 """Refers to a user profile as a body does (anthropic 2.12.0, resources/messages/messages.py)."""
 
-WORKSPACE = b"anthropic-workspace-id"
+WORKSPACE: Final = b"anthropic-workspace-id"
 """In which workspace of the account a call is made, where a credential is for several (the same file)."""
 
-REQUEST_ID = b"request-id"
+REQUEST_ID: Final = b"request-id"
 """Anthropic's id of a request, in its answer."""
 
-CODING = b"content-encoding"
+CODING: Final = b"content-encoding"

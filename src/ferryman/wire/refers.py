@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -50,15 +50,17 @@ MAX_PARTS = 500_000
 """Commas and brackets of a body that is read, those in its texts included: so it takes half a second at most.
 A context of a million tokens, in JSON that is quoted as text, has about as many."""
 
-STEP_BYTES = 1 << 20
+STEP_BYTES: Final = 1 << 20
 """Of a batch that are looked at between two steps: some milliseconds."""
 
-_CONTAINER, _FILE, _SKILL = b'"container"', b'file_id"', b'"skill_id"'
+_CONTAINER: Final = b'"container"'
+_FILE: Final = b'file_id"'
+_SKILL: Final = b'"skill_id"'
 """How `MESSAGES` are usually spelled; `user_profile_id` ends like the second."""
 
-_BACKSLASH = b"\\"
+_BACKSLASH: Final = b"\\"
 _MARKS = (_CONTAINER, _FILE, _SKILL, b"\\u00")
-_LARGE_BYTES = 4_096
+_LARGE_BYTES: Final = 4_096
 """A body for which it pays to look at first whether any of `_MARKS` stands in it."""
 
 _ESCAPE = re.compile(rb"\\(?=u00[567])")

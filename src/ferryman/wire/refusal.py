@@ -5,12 +5,14 @@ Source: anthropic 2.12.0, types/beta/beta_fallback_block.py and beta_refusal_sto
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ferryman.model import Refusal
 from ferryman.wire.usage import UNREADABLE, readable
 
-REFUSAL = "refusal"
+REFUSAL: Final = "refusal"
 
 MAX_DECLINED = 32
 """Models that handed over in one answer; more are not looked at, and are billed."""

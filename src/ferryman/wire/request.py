@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -17,7 +18,7 @@ MAX_METADATA_BYTES = 65_536
 """Of `litellm_metadata`; it is kept as long as the exchange lives."""
 
 
-_decode = msgspec.json.Decoder(Counted).decode
+_decode: Final = msgspec.json.Decoder(Counted).decode
 _DECODERS: dict[str, Callable[[bytes | bytearray], object]] = {
     "model": msgspec.json.Decoder(str | None).decode,
     "stream": msgspec.json.Decoder(bool | None).decode,

@@ -9,7 +9,7 @@ Source: anthropic 2.12.0, types/**: the fields of answers that hold ids; paginat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -37,7 +37,8 @@ _DEPLOYMENTS, _RUN = "deployments", "run"
 
 _RESULT = "code_execution_tool_result"
 _UPLOAD = "container_upload"
-_CONTAINER_MARK, _FILE_MARK = b'"container"', b'"file_id"'
+_CONTAINER_MARK: Final = b'"container"'
+_FILE_MARK: Final = b'"file_id"'
 
 
 class Shown(NamedTuple):

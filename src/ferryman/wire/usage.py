@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Report(NamedTuple):
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises at hostile bytes; the last at deep nesting."""
 
-_decode_answer = msgspec.json.Decoder(Answer).decode
+_decode_answer: Final = msgspec.json.Decoder(Answer).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 _decode_type = msgspec.json.Decoder(Typed).decode
 _decode_loose_answer = msgspec.json.Decoder(LooseAnswer).decode
