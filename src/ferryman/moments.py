@@ -13,7 +13,7 @@ class Moments:
     def __init__(self) -> None:
         self._second = -1
         self._at = datetime.fromtimestamp(0, UTC)
-        self._text = b""
+        self._text = ""
 
     def second(self, unix_seconds: float) -> datetime:
         """The UTC time of the second in which `unix_seconds` is."""
@@ -25,10 +25,12 @@ class Moments:
         second = int(unix_seconds)
         self._enter(second)
         microseconds = min(int((unix_seconds - second) * 1e6 + 0.5), 999_999)
-        return b'"%b.%06dZ"' % (self._text, microseconds) if microseconds else b'"%bZ"' % self._text
+        if not microseconds:
+            return f'"{self._text}Z"'.encode()
+        return f'"{self._text}.{str(1_000_000 + microseconds)[1:]}Z"'.encode()
 
     def _enter(self, second: int) -> None:
         if second != self._second:
             self._at = datetime.fromtimestamp(second, UTC)
-            self._text = f"{self._at:%Y-%m-%dT%H:%M:%S}".encode()
+            self._text = f"{self._at:%Y-%m-%dT%H:%M:%S}"
             self._second = second

@@ -54,17 +54,18 @@ class FieldReader:
 
     def read(self, block: bytes) -> Fields:
         """The lines of `block`, which llhttp has taken, each behind a CRLF."""
-        parts = self._split(block)  # text, name, value, text, …: one call finds all
+        parts: list[bytes] = self._split(block)  # text, name, value, text, …: one call finds all
         kept = [parts[0]]
         found: dict[bytes, bytes] = {}
         repeated: list[bytes] = []
         for at in range(1, len(parts), 3):
-            name = parts[at].lower()
+            written, value = parts[at], parts[at + 1]
+            name = written.lower()
             if name in found:
                 repeated.append(name)
-            found[name] = parts[at + 1].strip(b" \t")
+            found[name] = value.strip(b" \t")
             if name not in self._dropped:
-                kept.append(b"\r\n%b:%b" % (parts[at], parts[at + 1]))
+                kept.append(b"\r\n%b:%b" % (written, value))
             kept.append(parts[at + 2])
         fields = Fields(block, b"".join(kept), found, repeated)
         connection = found.get(b"connection", b"close")

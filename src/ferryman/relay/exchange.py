@@ -62,8 +62,8 @@ class Exchange(Flow):
     def __init__(self, line: Line, client: ServerConnection, request: Request) -> None:
         self.line, self.client, self.request = line, client, request
         self.target = line.targets[0]
-        self.started_at = line.clock.now()
-        self.started = line.clock.monotonic()
+        self.started_at = line.now()
+        self.started = line.monotonic()
         self.id = line.ids.next(self.started_at)
         self.deadline = math.inf
         self.settled = self.streaming = self.answered = self.client_blocked = self.client_gone = False
@@ -125,7 +125,7 @@ class Exchange(Flow):
         elif self.body_bytes > self.body_limit:
             self.fail(read.too_large(self.route, self.line.limits))
         elif self.streaming and self.upstream is not None:
-            self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
+            self.deadline = self.line.monotonic() + self.line.limits.first_byte_seconds
             self.upstream.write_body(data)
         elif self.route.target:
             self._hold(data)
@@ -137,7 +137,7 @@ class Exchange(Flow):
         if line.held_bytes > line.limits.held_bytes:
             self.fail(read.no_room(line.limits.held_bytes))
             return
-        self.body = joined(self.body, data) if self.body else data
+        self.body = joined(self.body, data, ends=self.body_bytes == self.request.length)
         if self.body_bytes > read.SMALL_BODY_BYTES and not (self.route.whole or self.streaming):
             self.streaming = True
             self.client.hold_back()
@@ -179,7 +179,7 @@ class Exchange(Flow):
         if isinstance(call, RelayError):
             self.fail(call)
         elif not self.settled:  # the client may have left meanwhile
-            self.ready_at = self.line.clock.monotonic()
+            self.ready_at = self.line.monotonic()
             self.call = call
             self.admit(text)
 
@@ -235,7 +235,7 @@ class Exchange(Flow):
             self._send(connection)
 
     def _connect(self) -> None:
-        self.sent_at = self.line.clock.monotonic()
+        self.sent_at = self.line.monotonic()
         try:
             self.target.pool.open(self)
         except RelayError as error:
@@ -250,7 +250,7 @@ class Exchange(Flow):
         if self.settled:
             self.target.pool.give_back(connection)
             return
-        self.ready_at += self.line.clock.monotonic() - self.sent_at
+        self.ready_at += self.line.monotonic() - self.sent_at
         self._send(connection)
 
     def on_connect_failed(self, error: RelayError) -> None:
@@ -269,7 +269,7 @@ class Exchange(Flow):
             connection.send(self.head, self.body, self, bodiless=self.request.method == b"HEAD")
         if self.client_blocked:
             connection.pause_reading()
-        self.sent_at = self.line.clock.monotonic()
+        self.sent_at = self.line.monotonic()
         self.overhead_seconds = self.sent_at - self.ready_at
         self.deadline = self.sent_at + self.line.limits.first_byte_seconds
 
@@ -286,14 +286,14 @@ class Exchange(Flow):
 
     def on_response(self, head: ResponseHead | None, data: bytes, *, end: bool) -> None:
         """Pass on what one read of the upstream brought, once the record can be complete."""
-        now = self.line.clock.monotonic()
+        now = self.line.monotonic()
         if head is not None:
             self._start_answer(head, now)
         self.deadline = now + self.line.limits.stream_idle_seconds
         self.response_bytes += len(data)
         self.meter.feed(data)
         if head is not None:
-            self.overhead_seconds += self.line.clock.monotonic() - now
+            self.overhead_seconds += self.line.monotonic() - now
         if end:
             self.upstream = None
         if self.held_answer is None:

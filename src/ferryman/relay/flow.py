@@ -69,7 +69,7 @@ class Flow:
     def on_upstream_ready(self) -> None:
         """The upstream has taken more of the request."""
         if not self.answered:
-            self.deadline = self.line.clock.monotonic() + self.line.limits.first_byte_seconds
+            self.deadline = self.line.monotonic() + self.line.limits.first_byte_seconds
         if self.streaming and not self.request.complete:
             self.client.let_come()
 
@@ -78,14 +78,14 @@ class Flow:
         self.client_blocked = True
         if self.upstream is not None:
             self.upstream.pause_reading()
-            self.deadline = self.line.clock.monotonic() + self.line.limits.client_stall_seconds
+            self.deadline = self.line.monotonic() + self.line.limits.client_stall_seconds
 
     def on_client_ready(self) -> None:
         """The client has caught up."""
         self.client_blocked = False
         if self.upstream is not None:
             self.upstream.resume_reading()
-            self.deadline = self.line.clock.monotonic() + self.line.limits.stream_idle_seconds
+            self.deadline = self.line.monotonic() + self.line.limits.stream_idle_seconds
 
     def on_client_gone(self) -> None:
         """Nobody is left to answer: end the upstream's work, or let it end where only that tells its cost."""
@@ -96,7 +96,7 @@ class Flow:
         if self.upstream is not None and forward.worth_finishing(
             self.route, self.call, line.limits, draining=len(line.drains), whole=self.request.complete
         ):
-            line.drains[self] = line.clock.monotonic() + line.limits.drain_seconds
+            line.drains[self] = line.monotonic() + line.limits.drain_seconds
             if self.client_blocked:
                 self.on_client_ready()
             return
@@ -107,7 +107,7 @@ class Flow:
     def on_upstream_lost(self, error: Exception | None, *, fresh: bool, answered: bool) -> None:
         """Ask once more where that cannot bill twice, else tell the client."""
         self.upstream, self.deadline = None, math.inf
-        waited_seconds = self.line.clock.monotonic() - self.sent_at
+        waited_seconds = self.line.monotonic() - self.sent_at
         if forward.may_ask_again(self.attempts, waited_seconds, fresh=fresh, answered=answered):
             self._ask_again()
         else:

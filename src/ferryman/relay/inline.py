@@ -47,7 +47,7 @@ def inlines(exchange: Exchange, text: Body) -> bool:
 
 async def _guarded(exchange: Exchange, images: Images, text: Body, found: list[UrlSource] | None) -> None:
     """Whatever becomes of it, `exchange` does not wait for ever."""
-    began = exchange.line.clock.monotonic()
+    began = exchange.line.monotonic()
     try:
         splices = await _fetched(exchange, images, text, found)
     except RelayError as error:
@@ -58,7 +58,7 @@ async def _guarded(exchange: Exchange, images: Images, text: Body, found: list[U
     else:
         if not exchange.settled:  # the client may have left meanwhile
             exchange.edits = [*exchange.edits, *splices]
-            exchange.ready_at += exchange.line.clock.monotonic() - began
+            exchange.ready_at += exchange.line.monotonic() - began
             exchange.go_on(text)
         return
     if not exchange.settled:

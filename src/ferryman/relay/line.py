@@ -51,7 +51,7 @@ class Line:
         limits: what each exchange is held to.
         targets: the upstreams; the first one takes what names no model of another.
         serves_messages: `/v1/messages` is served; see `use_native_anthropic`.
-        clock: the time.
+        clock: the time; `now` and `monotonic` are its own, at hand.
         recorder: keeps what becomes of each exchange.
         client_address: tells it from a connection's peer and a request's headers.
         base_of: tells from the same under which URL the client has called us.
@@ -93,6 +93,7 @@ class Line:
         self.targets = targets
         self.serves_messages = serves_messages
         self.clock = clock
+        self.now, self.monotonic = clock.now, clock.monotonic
         self.recorder = recorder
         self.client_address = client_address
         self.base_of = base_of

@@ -152,7 +152,7 @@ class JsonMeter:
             if self._held:
                 self._held = joined(self._held, data) if len(self._held) <= LOOKED_INTO_BYTES else b""
             return
-        self._held = joined(self._held, data) if self._held else data
+        self._held = joined(self._held, data)
         if len(self._held) > HELD_ANSWER_BYTES:
             self._scan = TopLevelObject(b"usage")
             self._scan.feed(bytes(self._held))

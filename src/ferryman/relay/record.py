@@ -131,7 +131,7 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
 
     Times are cut to microseconds (`round` costs more).
     """
-    now = exchange.line.clock.monotonic()
+    now = exchange.line.monotonic()
     head = exchange.response_head
     upstream_id = head.fields.text(REQUEST_ID) if head is not None else None
     opening = exchange.opening

@@ -40,10 +40,12 @@ def relayed_fields(
     """
     named = b"" if model is None else b"\r\nx-ferryman-model: " + header_value(model[:MAX_VALUE])
     if cost is not None:
-        usd = b"%d.%09d" % divmod(cost.nanousd, 1_000_000_000)
+        digits = str(cost.nanousd).rjust(10, "0")
+        usd = f"{digits[:-9]}.{digits[-9:]}".encode()
         named += b"\r\nx-ferryman-cost-usd: %b\r\nx-litellm-response-cost: %b" % (usd, usd)
-    own = (kept, request_id.encode(), named, mutations.encode())
-    return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % own
+    return b"%b\r\nx-ferryman-request-id: %b%b\r\nx-ferryman-mutations: %b" % (
+        kept, request_id.encode(), named, mutations.encode(),
+    )  # fmt: skip
 
 
 @lru_cache(CACHED_VALUES)

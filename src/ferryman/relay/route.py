@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -41,6 +42,10 @@ DECODABLE = frozenset({b"gzip", b"identity"})
 MAX_SHOWN_BYTES = 200
 """Of a path."""
 
+KEPT_ROUTES: Final = 64
+MAX_KEPT_BYTES: Final = 100
+"""Of targets whose route is remembered; clients have a few, such as `/v1/messages?beta=true`."""
+
 CHAT = b"/v1/chat/completions"
 """OpenAI's format; what its clients put into the query is not for Anthropic."""
 
@@ -66,10 +71,10 @@ def route(request: Request) -> Route:
         NotFound: neither a relayed prefix nor an own path.
         MethodNotAllowed: TRACE.
     """
-    known = _KNOWN.get(request.target)
-    if known is not None and request.method == b"POST":
-        return known
-    path, mark, query = request.target.partition(b"?")
+    target = request.target
+    if request.method == b"POST" and len(target) <= MAX_KEPT_BYTES and (usual := _usual(target)) is not None:
+        return usual
+    path, mark, query = target.partition(b"?")
     if request.method == b"TRACE":  # its answer would show the client what goes upstream
         raise MethodNotAllowed("TRACE is not served here.")
     if absolute := _ABSOLUTE.match(path):  # RFC 9112, section 3.2.2
@@ -218,14 +223,18 @@ _CHAT = Route(
     chat=True,
 )
 
-_KNOWN: Final = {
-    path + query: relayed(path, query, b"POST")
-    for path in (
+_USUAL = frozenset(
+    {
         b"/v1/messages",
         b"/v1/messages/count_tokens",
         b"/anthropic/v1/messages",
         b"/anthropic/v1/messages/count_tokens",
-    )
-    for query in (b"", b"?beta=true")
-}
-"""The routes of nearly all requests, by their targets. Claude Code and the SDKs' `beta` send this query."""
+    }
+)
+
+
+@lru_cache(KEPT_ROUTES)
+def _usual(target: bytes) -> Route | None:
+    """The route of a POST, if it is a usual one; `None` for a target to be looked at closely."""
+    path, mark, query = target.partition(b"?")
+    return relayed(path, mark + query, b"POST") if path in _USUAL and b"#" not in query else None

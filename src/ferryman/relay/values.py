@@ -146,11 +146,16 @@ class Reading:
         self.uncounted = uncounted
 
 
-def joined(body: Body, data: Body) -> Body:
-    """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are."""
+def joined(body: Body, data: Body, *, ends: bool = False) -> Body:
+    """`body` with `data` behind it: one buffer, which may be `body` itself, however small the parts are.
+
+    Where `data` `ends` it and is the second part, as of most large bodies, they are copied once.
+    """
     if not body:
         return data
     if not isinstance(body, bytearray):
+        if ends:
+            return body + data
         body = bytearray(body)
     body += data
     return body
