@@ -44,8 +44,8 @@ class Syncer:
         self.dirty = False
         self._told = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
-        self._thread.start()
+        self._syncing = threading.Thread(target=self._run, name="journal-sync", daemon=True)
+        self._syncing.start()
 
     def __repr__(self) -> str:
         state = "failed" if self.failed else "dirty" if self.dirty else "clean"
@@ -70,8 +70,8 @@ class Syncer:
         """Sync for the last time and close the file; false if the disk did not answer in time."""
         self._stop.set()
         self._told.set()
-        self._thread.join(CLOSE_SECONDS)
-        return not self._thread.is_alive()
+        self._syncing.join(CLOSE_SECONDS)
+        return not self._syncing.is_alive()
 
     def _run(self) -> None:
         stopping = False

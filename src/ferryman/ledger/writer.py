@@ -11,6 +11,7 @@ import re
 import time
 from collections import deque
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -46,6 +47,8 @@ MAX_RETAINED_BYTES = 8 << 20
 
 _PROBE = b" " * 4096
 """Needs a block of its own, so that a disk with a few bytes left is not taken for one with room."""
+
+_write: Final = os.write  # which compiled code need not look up by its name
 
 _ID = re.compile(rb'\{"id":"([^"]*)"')
 
@@ -223,7 +226,7 @@ class JournalWriter:
     def _put(self, data: bytes) -> None:
         """Write `data`, all of it or none."""
         try:
-            written = os.write(self._file, data)
+            written = _write(self._file, data)
             if written != len(data):
                 raise OSError(f"{written} of {len(data)} bytes were written; is the disk full?")  # noqa: TRY301  # as any other failure
         except OSError:

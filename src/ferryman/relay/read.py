@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from ferryman.errors import BodyTooLarge, Overloaded, RelayError
 from ferryman.http1.client import Body
@@ -15,7 +16,7 @@ from ferryman.wire.request import decoded, read_call
 CONTROL_BODY_BYTES = 1 << 20
 """Of a request for one of Ferryman's own paths: the longest names some thousand keys."""
 
-SMALL_BODY_BYTES = 65_536
+SMALL_BODY_BYTES: Final = 65_536
 """A body up to this size is read to its end before anything is done with it: so a refused request
 leaves its connection usable, and a request that the upstream loses can be sent again."""
 
