@@ -10,11 +10,13 @@ from proofs.wheel import ROOT, NotCompiled, compiled, listed
 
 TESTS = (
     "attribution", "authority", "batches_on_the_line", "bodies", "budgets_live", "connections", "control",
-    "corpus", "edit", "edits_on_the_line", "exchange_line", "exchange_orders", "fields", "framing", "gate",
-    "gate_ceiling", "gateway_ledger", "identity", "keys_on_the_line", "ledger_writer", "limits_admission",
-    "limits_habits", "limits_last", "limits_table", "limits_windows", "meter", "model", "money", "own_paths",
-    "ownership_on_the_line", "pipelining", "pricing_cost", "pricing_grid", "pricing_iterations",
-    "pricing_properties", "streams", "untouched", "upstream", "wire_scan", "wire_sse", "wire_usage",
+    "corpus", "counters", "edit", "edits_on_the_line", "exchange_line", "exchange_orders", "fields",
+    "framing", "gate", "gate_ceiling", "gateway_ledger", "identity", "keys_on_the_line", "ledger_replay",
+    "ledger_tail", "ledger_writer", "limits_admission", "limits_habits", "limits_last", "limits_table",
+    "limits_windows", "meter", "metrics_counted", "model", "money", "own_paths", "ownership_on_the_line",
+    "pipelining", "pricing_cost", "pricing_grid", "pricing_iterations", "pricing_properties", "store",
+    "store_batches", "store_reprice", "store_sessions", "store_sums", "store_walk", "streams", "untouched",
+    "upstream", "wire_scan", "wire_sse", "wire_usage",
 )  # fmt: skip
 """Those that run what is compiled, alone or in a gateway."""
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, bindparam, exists, func, select, union_all, update
 
 from ferryman.store.engine import Engines, translated
+from ferryman.store.flat import Row
 from ferryman.store.place import LAST_PLACE
-from ferryman.store.rows import Row, moment
+from ferryman.store.rows import moment
 from ferryman.store.schema import COLUMNS
 from ferryman.store.schema_sessions import session_sums
 

@@ -24,13 +24,14 @@ from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
 from ferryman.store import schema, sessions
 from ferryman.store.batches import settled, taken
-from ferryman.store.counters import Charged, Journal, charge, charged
+from ferryman.store.counters import Charged, Journal, charge
 from ferryman.store.engine import Engines, translated
+from ferryman.store.flat import Row
 from ferryman.store.outbox import note
 from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, Sums, summed
-from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
+from ferryman.store.rows import id_of, microseconds, moment, row_of
 from ferryman.store.statements import Database, postgres, sqlite
 
 MAX_BATCH = 4_000
@@ -177,7 +178,7 @@ class Writer:
                 database.many(connection, database.session_sums, by_session)
             if self.noting is not None:
                 note(connection, self.machine, new, self.noting())
-        charge(connection, journal, [*map(charged, new), *holds])
+        charge(connection, journal, holds, new)
         return New(new, sums)
 
     def _insert(self, connection: Connection, rows: list[Row]) -> list[Row]:
