@@ -132,7 +132,7 @@ def charge(
     """
     by_scope: dict[str, dict[_What, int]] = {}
     for key, nanousd in _grouped(entries, rows).items():
-        what = key[0] or "", key[8], key[7] and journal is not None
+        what = _what_of(key, journal)
         for scope in _scopes_of(key):
             sums = by_scope.setdefault(scope, {})
             sums[what] = sums.get(what, 0) + nanousd
@@ -147,7 +147,8 @@ def charge(
         for what, nanousd in by_scope[counter.scope].items():
             if not is_whole:
                 singly = singly or [*entries, *map(charged, rows)]
-                _add_singly(found, counter, what, singly, windows)
+                alike = [one for one in singly if _what_of(one[2:], journal) == what]
+                _add_singly(found, counter, what, alike, windows)
             elif covers(counter.model, what[0]) or any(covers(counter.model, one) for one in what[1]):
                 found.add(counter, start, nanousd, is_shared=what[2])
     _write(connection, journal, found)
@@ -170,6 +171,10 @@ def _grouped(entries: Sequence[Charged], rows: Sequence[Row]) -> dict[Payers, in
             payers = row.payers
             groups[payers] = groups.get(payers, 0) + nanousd
     return groups
+
+
+def _what_of(key: Payers, journal: Journal | None) -> _What:
+    return key[0] or "", key[8], key[7] and journal is not None
 
 
 def _scopes_of(key: Payers) -> list[str]:
@@ -208,13 +213,12 @@ class _Windows:
 def _add_singly(
     sums: _Sums, counter: _Counter, what: _What, entries: Sequence[Charged], windows: _Windows
 ) -> None:
-    """Charge one by one those of `entries` that are `what`."""
+    """Charge `entries`, all of which are `what`, one by one."""
     model, more, is_live = what
     if not any(covers(counter.model, one) for one in (model, *more)):
         return
     for entry in entries:
-        key = entry[2:]
-        if (key[0] or "", key[8]) == (model, more) and entry[1] and counter.scope in _scopes_of(key):
+        if entry.nanousd and counter.scope in _scopes_of(entry[2:]):
             is_shared = is_live and entry[0] >= counter.shared_from
             sums.add(counter, windows.span(counter, entry[0]).start, entry[1], is_shared=is_shared)
 
