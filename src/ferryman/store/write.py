@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
-from ferryman.store import schema, sessions
+from ferryman.store import schema, session_rows
 from ferryman.store.batches import settled, taken
 from ferryman.store.counters import Charged, Journal, charge
 from ferryman.store.engine import Engines, translated
@@ -174,7 +174,7 @@ class Writer:
                 tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
-            if by_session := sessions.summed(new):
+            if by_session := session_rows.summed(new):
                 database.many(connection, database.session_sums, by_session)
             if self.noting is not None:
                 note(connection, self.machine, new, self.noting())
