@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ferryman.control.govern import Governor
+from ferryman.control.govern import TICK_SECONDS, Governor
 from ferryman.control.ledger import Bookkeeper
 from ferryman.control.machine import machine_id
 from ferryman.control.rows import Capped
@@ -219,9 +219,16 @@ async def _calls_that_wait(tmp_path: Path, url: str, at: Watch) -> None:
         async with asyncio.timeout(10):
             while not isinstance(worker.call(budgets, 300), Taken):  # noqa: ASYNC110  # of another process
                 await asyncio.sleep(0.01)
-        stopping.set()
-        await running
         assert heard == ["session:s1"]
+        assert governor._pause_seconds() == TICK_SECONDS, "nothing is due"
+        machine.budgets(Capped("1d", cap_nanousd=CAP))
+        machine.authority.tick()
+        at.wall = machine.authority.next_window_at - 0.5
+        assert governor._pause_seconds() == pytest.approx(0.5), "a window ends"
+        stopping.set()
+        governor.look()
+        async with asyncio.timeout(0.9 * TICK_SECONDS):  # it waits no longer for anything
+            await running
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_worker_gets_what_is_published_and_tells_how_it_fares(short: Path) -> No
         await pair.server.start(pair.path)
         assert await pair.publish({"a": b"1", "b": b"[2]"}) == {"a": b"1", "b": b"[2]"}
         assert not pair.server.all_gone.is_set()
+        gone: list[bool] = []
+        pair.server.on_gone = lambda: gone.append(True)
         assert await pair.publish({"b": b"3"}) == {"a": b"1", "b": b"3"}
         assert await pair.publish({"c": b"4", "a": None}) == {"b": b"3", "c": b"4"}
         first, last = pair.taken[0].version, pair.taken[-1].version
@@ -86,6 +88,7 @@ def test_worker_gets_what_is_published_and_tells_how_it_fares(short: Path) -> No
         await pair.feed.close()
         await soon(pair.server.all_gone.is_set)
         assert pair.server.states == {}
+        assert gone == [True]
         await pair.close()
 
     on_loop(work)

@@ -9,6 +9,7 @@ import pytest
 
 from ferryman.errors import JournalUnreadable
 from ferryman.ledger import segment as segments
+from ferryman.ledger.checkpoint import Checkpoint
 from ferryman.ledger.files import segment_numbers, segment_path
 from ferryman.ledger.format import (
     CLOSED,
@@ -20,9 +21,10 @@ from ferryman.ledger.format import (
     frame,
     segment_header,
 )
-from ferryman.ledger.records import encode, opened_id
+from ferryman.ledger.records import encode
+from ferryman.ledger.replay import opened_id
 from ferryman.ledger.segment import Problem, ProblemKind
-from ferryman.ledger.tail import ENTRIES, Checkpoint, Tail
+from ferryman.ledger.tail import ENTRIES, Tail
 from ferryman.ledger.writer import JournalWriter
 from ferryman.model import Ended
 from tests.support.gateway import HeldClock

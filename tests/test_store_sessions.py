@@ -17,7 +17,8 @@ from ferryman.store.read import MAX_PAGE, Filter
 from ferryman.store.rows import row_of
 from ferryman.store.schema import VERSION_TABLE
 from ferryman.store.schema_sessions import session_sums
-from ferryman.store.sessions import MAX_STEPS, STEP_ROWS, summed
+from ferryman.store.session_rows import summed
+from ferryman.store.sessions import MAX_STEPS, STEP_ROWS
 from ferryman.store.store import Store
 from tests.support.stores import NOON, entry, opened
 

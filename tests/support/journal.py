@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from ferryman.ledger.checkpoint import Checkpoint
 from ferryman.ledger.records import Opened, Seen
 from ferryman.ledger.segment import Problem, ProblemKind
-from ferryman.ledger.tail import ENTRIES, Batch, Checkpoint, Tail, deletable
+from ferryman.ledger.tail import ENTRIES, Batch, Tail, deletable
 from ferryman.model import Ended, Entry, Usage
 
 NOW = 1_800_000_000.0

@@ -16,6 +16,7 @@ Methods wait for the database: call them on threads. One lock orders all that wr
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +51,11 @@ UNKNOWN_SECONDS = 0.9
 
 
 class Authority:
-    """Hands out rows, and keeps what stands in their heads."""
+    """Hands out rows, and keeps what stands in their heads.
+
+    Attributes:
+        next_window_at: Unix time at which one of the windows ends that run now, as of the last `tick`.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Authority:
         self._calendar = Calendar(self._zone)
         self._may_begin = may_begin
         self._begun = False
+        self.next_window_at = math.inf
         self._rows: dict[Key, Row] = {}
         self._by_handle: dict[int, Row] = {}
         self._spans: dict[tuple[str, str], int] = {}
@@ -235,6 +241,11 @@ class Authority:
 
     # ── what changes with time ──
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether `tick` has something to do that waits for the database, or for journals to be read."""
+        return bool(self._due) or not self._begun
+
     def tick(self) -> None:
         """Look at the clock and at the workers: windows that begin, columns whose workers are dead.
 
@@ -266,11 +277,6 @@ class Authority:
             self._refresh(rows)
             if self._machine:
                 self._balance(rows)
-
-    def touched(self, keys: Iterable[Key]) -> None:
-        """Something has changed in the database that no journal tells: these rows are looked at next."""
-        with self._lock:
-            self._due |= {key: self._rows[key] for key in keys if key in self._rows}
 
     def answer(self, needs: Mapping[int, int]) -> None:
         """Let rows into their windows, and get allowance for them: nano-dollars by the handle of a row.
@@ -331,8 +337,11 @@ class Authority:
     def _begin_windows(self) -> None:
         now = self._clock.now()
         begun = set()
+        self.next_window_at = math.inf
         for window in {(row.budget.duration, row.budget.anchor) for row in self._rows.values()}:
-            start = self._calendar.span(*window, now).start
+            start, end = self._calendar.span(*window, now)
+            if end is not None:
+                self.next_window_at = min(self.next_window_at, end)
             if self._spans.get(window) != start:
                 self._spans[window] = start
                 begun.add(window)

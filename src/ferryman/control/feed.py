@@ -48,6 +48,7 @@ class FeedServer:
 
     Attributes:
         on_wanted: hears of what calls wait for, and may not wait itself.
+        on_gone: hears that a worker's connection has ended, and may not wait either.
         version: of what was published last, 0 before: until then workers go on with what they hold.
         size_bytes: of all parts together.
         states: of the workers that are connected, by their numbers.
@@ -58,6 +59,7 @@ class FeedServer:
         self.version = 0
         self.size_bytes = 0
         self.on_wanted: Callable[[Wanted], None] = lambda _: None
+        self.on_gone: Callable[[], None] = lambda: None
         self.states: dict[int, WorkerState] = {}
         self.all_gone = asyncio.Event()
         self.all_gone.set()
@@ -128,6 +130,7 @@ class FeedServer:
             log.warning("feed broken off", reason=str(error))
         finally:
             self._changed.discard(changed)
+            self.on_gone()
             if not self._changed:
                 self.all_gone.set()
             await telling.close()

@@ -25,8 +25,12 @@ from ferryman.store.store import Store
 
 log = structlog.get_logger("ferryman.budgets")
 
-TICK_SECONDS = 0.1
-"""Between two looks at the clock and the workers: a window begins so much later at most."""
+TICK_SECONDS = 1.0
+"""Between two looks at the workers, where nothing tells that one is due."""
+
+SOON_SECONDS = 0.1
+"""The same while something waits: budgets that are not ready yet, or the end of a worker that has just gone,
+whose journal is let go of a moment after its connection. A look wakes several threads: a millisecond."""
 
 SWEEP_SECONDS = 2.0
 """Between two comparisons of some rows with the database."""
@@ -108,6 +112,7 @@ class Governor:
         self._rows: dict[int, int] = {}
         self._scopes: dict[str, None] = {}
         self._asked = asyncio.Event()
+        self._is_told = False
         self._sweep_at = 0.0
         self._told = ""
 
@@ -123,19 +128,33 @@ class Governor:
             self._scopes[scope] = None
         self._asked.set()
 
+    def look(self) -> None:
+        """Look at once, and again soon: a worker has gone, or it is time to stop."""
+        self._is_told = True
+        self._asked.set()
+
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until `stopping` is set."""
+        """Work until `stopping` is set; `look` ends the wait."""
         thread = ThreadPoolExecutor(1, "budgets")
         try:
             while not stopping.is_set():
+                self._asked.clear()
+                looks_again, self._is_told = self._is_told, False
                 await self._turn(thread)
+                pause = SOON_SECONDS if looks_again else self._pause_seconds()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._asked.wait(), TICK_SECONDS)
+                    await asyncio.wait_for(self._asked.wait(), pause)
         finally:
             thread.shutdown(wait=False)  # it may wait for a database that hangs
 
+    def _pause_seconds(self) -> float:
+        """How long nothing has to be looked at that nobody tells of."""
+        if self._authority.is_waiting:
+            return SOON_SECONDS
+        until_window = self._authority.next_window_at - self._clock.now()
+        return min(max(until_window, SOON_SECONDS), TICK_SECONDS)
+
     async def _turn(self, thread: ThreadPoolExecutor) -> None:
-        self._asked.clear()
         rows, self._rows = self._rows, {}
         scopes, self._scopes = list(self._scopes), {}
         try:

@@ -16,13 +16,15 @@ import msgspec
 import structlog
 
 from ferryman.errors import JournalUnreadable, StoreError, StoreUnavailable
+from ferryman.ledger.checkpoint import Checkpoint
 from ferryman.ledger.files import is_written, segment_numbers
 from ferryman.ledger.segment import Problem, ProblemKind
-from ferryman.ledger.tail import Batch, Checkpoint, Shape, Tail, deletable
+from ferryman.ledger.tail import Batch, Shape, Tail, deletable
 from ferryman.model import Entry
 from ferryman.pricing.anew import priced_anew
 from ferryman.pricing.catalog import Catalog, load_catalog
-from ferryman.store.rows import Row, id_of, row_of
+from ferryman.store.flat import Row
+from ferryman.store.rows import id_of, row_of
 from ferryman.store.write import Checkpoint as Stored
 
 if TYPE_CHECKING:

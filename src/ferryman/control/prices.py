@@ -53,6 +53,11 @@ class Prices:
         """What workers are told: the JSON of `PriceRules`."""
         return msgspec.json.encode(self._rules)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether there is a file that may change them."""
+        return self._rereads is not None
+
     def look(self) -> bool:
         """Whether the file has changed the prices. Reads the file if it is another one than before.
 

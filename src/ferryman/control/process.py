@@ -90,7 +90,7 @@ async def work(child: Child) -> None:
     lists, rows = ModelLists(settings, feed, clock), AuthorityRows(authority, store)
     publisher = Publisher(store, feed, limits, rows, lambda: {PRICES: prices.part, **lists.parts})
     governor = _governor(authority, publisher, store, clock)
-    feed.on_wanted = governor.want
+    feed.on_wanted, feed.on_gone = governor.want, governor.look
     gauges = Gauges(processes, bookkeeper, authority, store.access, tells_end_users=settings.counts_end_users)
     metrics, sinks = _telemetry(settings, store, clock, gauges, bookkeeper)
     stored = asyncio.Event()
@@ -115,7 +115,7 @@ async def work(child: Child) -> None:
     child.ready()
     await child.stopping.wait()
     await _workers_gone(child, processes, feed)
-    stored.set()
+    _end(stored, governor)
     await watch.close()
     await tasks.finish(STORE_SECONDS)
     await asyncio.to_thread(sinks.close)
@@ -272,9 +272,16 @@ async def _published(publisher: Publisher, feed: FeedServer, prices: Prices, lis
         await publisher.begin()
     except StoreUnavailable as error:
         log.warning("keys not read", reason=str(error), now="it is tried again")
-    watch.spawn(keep_told(prices, feed), "prices")
+    if prices.may_change:
+        watch.spawn(keep_told(prices, feed), "prices")
     watch.spawn(keep_published(publisher), "keys")
     return watch
+
+
+def _end(stored: asyncio.Event, governor: Governor) -> None:
+    """Let the journals and the budgets come to their ends: the workers have gone."""
+    stored.set()
+    governor.look()
 
 
 async def _workers_gone(child: Child, processes: Processes, feed: FeedServer) -> None:

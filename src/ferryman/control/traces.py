@@ -18,7 +18,8 @@ from ferryman.limits.patterns import compiled
 from ferryman.model import SETTLEMENT
 from ferryman.settings import Settings
 from ferryman.settings_targets import upstreams_of
-from ferryman.store.rows import Row, entry_of_row
+from ferryman.store.flat import Row
+from ferryman.store.rows import entry_of_row
 from ferryman.telemetry.spans import span_of
 
 if TYPE_CHECKING:

@@ -27,14 +27,14 @@ VERSION = 1
 
 MARK: Final = b"\n\xffJ"
 _FRAME: Final = struct.Struct("<3sIBIQ")
-FRAME_BYTES = _FRAME.size
+FRAME_BYTES: Final = 20
 _pack: Final = _FRAME.pack
 _crc32: Final = crc32  # which compiled code need not look up by its name
 
 _MAGIC = b"ferryjnl"
 _SEGMENT = struct.Struct("<8sHHQdI")
-SEGMENT_BYTES = _SEGMENT.size
-_CRC_BYTES = 4
+SEGMENT_BYTES: Final = 32
+_CRC_BYTES: Final = 4
 
 MAX_PAYLOAD_BYTES: Final = 4 << 20
 """A longer length is no length. Of an answer at most 1 MiB is held, so no entry comes near it."""
@@ -130,21 +130,31 @@ def look(data: bytes, at: int) -> Frame | Defect:
     return _frame((kind, sequence, payload, end))
 
 
-def run_of(data: bytes, at: int, most: int) -> list[tuple[int, int, bytes, int]]:
-    """The records from `at` on that are whole and right, at most so many, each with the values of a `Frame`.
+def run_of(data: bytes, at: int, most: int, sequence: int) -> list[tuple[int, bytes]]:
+    """The records from `at` on that are whole and right and bear the numbers behind `sequence`, one by one.
 
     It takes a third of the time of `look`.
+
+    Returns:
+        At most so many, with their kinds and payloads.
     """
-    found: list[tuple[int, int, bytes, int]] = []
-    size, unpack, checksum = len(data), _FRAME.unpack_from, crc32
+    found: list[tuple[int, bytes]] = []
+    size, unpack, checksum, mark = len(data), _FRAME.unpack_from, crc32, MARK
+    begins: bytes  # as numbers of their own, which take a third of the time where this is compiled
+    crc: int
+    kind: int
+    length: int
+    number: int
     while len(found) < most and (start := at + FRAME_BYTES) <= size:
-        mark, crc, kind, length, sequence = unpack(data, at)
-        at = start + length
-        payload = data[start:at]
-        seed = (sequence ^ sequence >> 32 ^ kind << 24) & 0xFFFFFFFF  # as `_seed`, without the call
-        if mark != MARK or at > size or checksum(payload, seed) != crc:
+        begins, crc, kind, length, number = unpack(data, at)
+        at, sequence = start + length, sequence + 1
+        if number != sequence or begins != mark or at > size:
             break
-        found.append((kind, sequence, payload, at))
+        payload = data[start:at]
+        seed = (number ^ number >> 32 ^ kind << 24) & 0xFFFFFFFF  # as `_seed`, without the call
+        if checksum(payload, seed) != crc:
+            break
+        found.append((kind, payload))
     return found
 
 

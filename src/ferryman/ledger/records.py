@@ -60,14 +60,3 @@ decode_opened = msgspec.json.Decoder(Opened).decode
 
 decode_seen = msgspec.json.Decoder(Seen).decode
 """The value of a record that tells of its input. Raises ValueError if it is none."""
-
-
-def opened_id(payload: bytes) -> str:
-    """The id in the JSON of an `Opened`.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if payload[43:58] == b'","started_at":':  # as a worker writes it: the rest is right too, by its checksum
-        return payload[7:43].decode("latin-1")
-    return decode_opened(payload).id

@@ -7,23 +7,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ferryman.ledger.records import Seen, decode_opened, opened_id
+from ferryman.ledger.checkpoint import Live
+from ferryman.ledger.records import Seen, decode_opened
 from ferryman.model import Ended, Entry, Usage
 
 NO_END = "the worker ended before the exchange did"
 """The `error` of an interrupted exchange."""
-
-
-class Live(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """An exchange that is not closed, as far as it was told of.
-
-    Attributes:
-        opened: the JSON of an `Opened`, which is read only if nothing closes it: nearly all are closed.
-        usage: that was seen.
-    """
-
-    opened: msgspec.Raw
-    usage: Usage | None = None
 
 
 class Replay:
@@ -96,3 +85,14 @@ def interrupted(one: Live, now: float) -> Entry:
         usage=one.usage,
         usage_complete=False,
     )
+
+
+def opened_id(payload: bytes) -> str:
+    """The id in the JSON of an `Opened`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if payload[43:58] == b'","started_at":':  # as a worker writes it: the rest is right too, by its checksum
+        return payload[7:43].decode("latin-1")
+    return decode_opened(payload).id

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ferryman.ledger.files import segment_numbers, segment_path
 from ferryman.ledger.format import (
+    FRAME_BYTES,
     SEGMENT_BYTES,
     Defect,
     Frame,
@@ -107,14 +108,13 @@ class SegmentReader:
             else:  # the writer may have cut off what it could not finish since we read it
                 self._read_anew()
 
-    def run(self, most: int) -> list[tuple[int, int, bytes, int]]:
-        """The records that are in memory already (see `run_of`), without reading them: `pass_by` does."""
-        return run_of(self._data, self.offset - self._base, most)
-
-    def pass_by(self, end: int) -> None:
-        """Read the records of `run` up to the one with this `end`."""
-        self.offset = self._base + end
-        self._fresh = False
+    def run(self, most: int, sequence: int) -> list[tuple[int, bytes]]:
+        """The records behind number `sequence` that are in memory already: see `run_of`."""
+        found = run_of(self._data, self.offset - self._base, most, sequence)
+        if found:
+            self.offset += sum(FRAME_BYTES + len(payload) for _, payload in found)
+            self._fresh = False
+        return found
 
     def _begin(self, *, sealed: bool) -> bool:
         self._read_anew()

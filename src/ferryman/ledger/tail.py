@@ -20,6 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from ferryman.errors import JournalUnreadable
+from ferryman.ledger.checkpoint import Checkpoint
 from ferryman.ledger.files import is_written, segment_numbers, segment_path
 from ferryman.ledger.format import (
     CLOSED,
@@ -32,14 +33,12 @@ from ferryman.ledger.format import (
     SegmentHeader,
 )
 from ferryman.ledger.records import decode_entry, decode_seen, encode
-from ferryman.ledger.replay import Live, Replay
+from ferryman.ledger.replay import Replay
 from ferryman.ledger.segment import Problem, ProblemKind, SegmentReader
 from ferryman.model import Entry
 
 BATCH_RECORDS = 5_000
 """About 2,000 exchanges: what the database stores in one transaction when it is behind."""
-
-_FREQUENT = frozenset({OPENED, CLOSED})
 
 T = TypeVar("T")
 
@@ -60,26 +59,6 @@ class Shape(NamedTuple, Generic[T]):
 
 
 ENTRIES = Shape(decode_entry, attrgetter("id"))
-
-
-class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far a journal has been read.
-
-    Attributes:
-        worker: the name of its directory.
-        segment: the number of the segment that is being read, 0 before the first.
-        offset: bytes of it that have been read.
-        sequence: the number of the last record read.
-        carried: the exchanges that were open where the segment begins.
-        finished: what was open at `offset` has been settled as interrupted.
-    """
-
-    worker: str
-    segment: int = 0
-    offset: int = 0
-    sequence: int = 0
-    carried: tuple[Live, ...] = ()
-    finished: bool = False
 
 
 class Batch(NamedTuple, Generic[T]):
@@ -114,6 +93,7 @@ class Tail(Generic[T]):
         """
         self.directory = directory
         self._shape = shape
+        self._made, self._id_of = shape.made, shape.id_of
         self._from = checkpoint or Checkpoint(directory.name)
         if self._from.worker != directory.name:
             raise JournalUnreadable(
@@ -199,32 +179,16 @@ class Tail(Generic[T]):
     def _take_run(self, most: int) -> int:
         """Take the records that are in memory already, but for the last of `most`; how many these were."""
         reader = self._reader
-        if reader is None or reader.header is None or not self._beyond:
+        if reader is None or reader.header is None or not self._beyond or self._within > self._sequence:
             return 0
-        made, id_of = self._shape.made, self._shape.id_of
-        open_, close, entered = self._replay.open, self._replay.close, self._entries.append
-        frames = reader.run(most - 1)
-        for found in frames:
-            kind, sequence, payload, end = found
-            if kind not in _FREQUENT or not self._within < sequence == self._sequence + 1:
-                reader.pass_by(end)
-                self._take(Frame(*found))
-                continue
-            self._within = self._sequence = sequence
-            try:
-                if kind == OPENED:
-                    open_(payload)
-                    continue
-                entry = made(payload)
-            except ValueError:
-                reader.pass_by(end)
-                self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
-            else:
-                close(id_of(entry))
-                entered(entry)
-        if frames:
-            reader.pass_by(frames[-1][-1])
-        return len(frames)
+        start = reader.offset
+        found = reader.run(most - 1, self._sequence)
+        for kind, payload in found:
+            self._keep(kind, payload, start, before=False)
+            start += FRAME_BYTES + len(payload)
+        if found:
+            self._within = self._sequence = self._sequence + len(found)
+        return len(found)
 
     def _settled(self, now: float) -> list[T]:
         """What the worker did not live to close."""
@@ -299,20 +263,24 @@ class Tail(Generic[T]):
             if sequence != self._sequence + 1:
                 self._expect(sequence, self._start(payload))
             self._sequence = sequence
+        self._keep(kind, payload, self._start(payload), before=before)
+
+    def _keep(self, kind: int, payload: bytes, start: int, *, before: bool) -> None:
+        """Take up what the record at `start` tells; the entry of one `before` the checkpoint was stored."""
         try:
-            if kind == CLOSED:
-                entry = self._shape.made(payload)
-                self._replay.close(self._shape.id_of(entry))
+            if kind == OPENED:
+                self._replay.open(payload)
+            elif kind == CLOSED:
+                entry = self._made(payload)
+                self._replay.close(self._id_of(entry))
                 if not before:
                     self._entries.append(entry)
-            elif kind == OPENED:
-                self._replay.open(payload)
             elif kind == SEEN:
                 self._replay.see(decode_seen(payload))
             elif kind != PROBE:
                 raise ValueError(f"unknown kind of record: `{kind}`")  # noqa: TRY301  # as what cannot be decoded
         except ValueError:  # as all errors of msgspec are
-            self._note(ProblemKind.UNDECODABLE, self._start(payload), 1)
+            self._note(ProblemKind.UNDECODABLE, start, 1)
 
     def _start(self, payload: bytes) -> int:
         """Where the record with `payload` begins, which was read last."""

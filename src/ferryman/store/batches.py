@@ -24,8 +24,9 @@ from ferryman.limits.owner import Owner
 from ferryman.model import SETTLEMENT, BatchResults, Ended, Entry
 from ferryman.store.counters import Charged, charge
 from ferryman.store.engine import Engines, translated
+from ferryman.store.flat import Row
 from ferryman.store.owners import Made, insert_many
-from ferryman.store.rows import Row, microseconds, moment, row_of
+from ferryman.store.rows import microseconds, moment, row_of
 from ferryman.store.schema import metadata
 
 OPEN, SETTLED, LOST, UNCLAIMED = "open", "settled", "lost", "unclaimed"

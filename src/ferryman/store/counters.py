@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -22,14 +22,17 @@ from sqlalchemy import Connection
 from ferryman.limits.patterns import covers
 from ferryman.limits.spec import scope_ids
 from ferryman.limits.windows import Calendar, Span
-from ferryman.model import SETTLEMENT
-from ferryman.store.rows import Row
+from ferryman.store.flat import Payers, Row
+from ferryman.store.schema import COLUMNS
 
 SECOND = 1_000_000
 """Microseconds."""
 
 LOCK = 0x46455252434F554E
 """Of PostgreSQL's advisory locks, `FERRCOUN` in ASCII: shared by who charges, not by who defines."""
+
+_STARTED: Final = COLUMNS.index("started_at_microseconds")
+_COST: Final = COLUMNS.index("cost_nanousd")
 
 Key = tuple[str, str, str]
 """A scope's id, a duration, a pattern of models."""
@@ -40,6 +43,8 @@ _Sum = tuple[int, int, int]
 
 class Charged(NamedTuple):
     """What an entry of the ledger, or the hold of a batch, is charged to. An empty text is `None`.
+
+    From `model` on they are as `Payers`.
 
     Attributes:
         nanousd: less than 0 for a hold that is over.
@@ -64,19 +69,7 @@ class Charged(NamedTuple):
 
 def charged(row: Row) -> Charged:
     """What a row made by `ferryman.store.rows.row_of` is charged to."""
-    flat = row.flat
-    return Charged(
-        row.values[2],
-        flat.cost.nanousd or 0,
-        flat.model,
-        flat.principal,
-        flat.user_id,
-        flat.team_id,
-        flat.end_user,
-        flat.session_id,
-        tuple(row.tags) if row.tags else None,
-        flat.method != SETTLEMENT,
-    )
+    return Charged(row.values[_STARTED], row.values[_COST] or 0, *row.payers)
 
 
 class Journal(NamedTuple):
@@ -123,20 +116,23 @@ class _Sums:
             sums[number] = (start, there[1] + nanousd)
 
 
-def charge(connection: Connection, journal: Journal | None, entries: Sequence[Charged]) -> None:
-    """Charge `entries` to all counters that they belong to.
+def charge(
+    connection: Connection, journal: Journal | None, entries: Sequence[Charged], rows: Sequence[Row] = ()
+) -> None:
+    """Charge `entries` and `rows` to all counters that they belong to.
 
     Args:
         connection: in the transaction in which the ledger gets these entries.
         journal: that they come from, `None` for no worker's.
         entries: each of which is new to the ledger.
+        rows: more of them, as they are inserted.
 
     Raises:
         DBAPIError: as the driver has it; nothing may be committed then.
     """
     by_scope: dict[str, dict[_What, int]] = {}
-    for key, nanousd in _grouped(entries).items():
-        what = key[0] or "", key[8], key[7] and journal is not None
+    for key, nanousd in _grouped(entries, rows).items():
+        what = _what_of(key, journal)
         for scope in _scopes_of(key):
             sums = by_scope.setdefault(scope, {})
             sums[what] = sums.get(what, 0) + nanousd
@@ -144,12 +140,15 @@ def charge(connection: Connection, journal: Journal | None, entries: Sequence[Ch
     if not counters:
         return
     found = _Sums()
-    windows = _Windows(entries)
+    windows = _Windows(entries, rows)
+    singly: list[Charged] = []
     for counter in counters:
         start, is_whole = windows.of(counter)
         for what, nanousd in by_scope[counter.scope].items():
             if not is_whole:
-                _add_singly(found, counter, what, entries, windows)
+                singly = singly or [*entries, *map(charged, rows)]
+                alike = [one for one in singly if _what_of(one[2:], journal) == what]
+                _add_singly(found, counter, what, alike, windows)
             elif covers(counter.model, what[0]) or any(covers(counter.model, one) for one in what[1]):
                 found.add(counter, start, nanousd, is_shared=what[2])
     _write(connection, journal, found)
@@ -158,24 +157,27 @@ def charge(connection: Connection, journal: Journal | None, entries: Sequence[Ch
 _What = tuple[str, tuple[str, ...], bool]
 """A model, the others of a batch, and whether it is a worker's own."""
 
-_GroupKey = tuple[
-    *tuple[str | None, str | None, str | None, str | None, str | None, str | None],
-    *tuple[tuple[str, ...] | None, bool, tuple[str, ...]],
-]
 
-
-def _grouped(entries: Sequence[Charged]) -> dict[_GroupKey, int]:
+def _grouped(entries: Sequence[Charged], rows: Sequence[Row]) -> dict[Payers, int]:
     """What entries come to that differ in nothing but their time and cost."""
-    groups: dict[_GroupKey, int] = {}
+    groups: dict[Payers, int] = {}
     for entry in entries:
-        nanousd = entry[1]
+        if entry.nanousd:
+            key: Payers = entry[2:]
+            groups[key] = groups.get(key, 0) + entry.nanousd
+    for row in rows:
+        nanousd = row.values[_COST]
         if nanousd:
-            key = entry[2:]
-            groups[key] = groups.get(key, 0) + nanousd
+            payers = row.payers
+            groups[payers] = groups.get(payers, 0) + nanousd
     return groups
 
 
-def _scopes_of(key: _GroupKey) -> list[str]:
+def _what_of(key: Payers, journal: Journal | None) -> _What:
+    return key[0] or "", key[8], key[7] and journal is not None
+
+
+def _scopes_of(key: Payers) -> list[str]:
     _, principal, user_id, team_id, end_user, session_id, tags, _, _ = key
     named = (principal or None, user_id or None, team_id or None, end_user or None)
     return scope_ids(*named, list(tags) if tags else None, session_id or None)
@@ -184,8 +186,9 @@ def _scopes_of(key: _GroupKey) -> list[str]:
 class _Windows:
     """In which windows some entries lie."""
 
-    def __init__(self, entries: Sequence[Charged]) -> None:
-        starts = [entry[0] for entry in entries if entry[1]]
+    def __init__(self, entries: Sequence[Charged], rows: Sequence[Row]) -> None:
+        starts = [entry.started_at_microseconds for entry in entries if entry.nanousd]
+        starts += [row.values[_STARTED] for row in rows if row.values[_COST]]
         self._first, self._last = min(starts), max(starts)
         self._calendars: dict[str, Calendar] = {}
         self._found: dict[tuple[str, str, str], tuple[int, bool]] = {}
@@ -210,13 +213,12 @@ class _Windows:
 def _add_singly(
     sums: _Sums, counter: _Counter, what: _What, entries: Sequence[Charged], windows: _Windows
 ) -> None:
-    """Charge one by one those of `entries` that are `what`."""
+    """Charge `entries`, all of which are `what`, one by one."""
     model, more, is_live = what
     if not any(covers(counter.model, one) for one in (model, *more)):
         return
     for entry in entries:
-        key = entry[2:]
-        if (key[0] or "", key[8]) == (model, more) and entry[1] and counter.scope in _scopes_of(key):
+        if entry.nanousd and counter.scope in _scopes_of(entry[2:]):
             is_shared = is_live and entry[0] >= counter.shared_from
             sums.add(counter, windows.span(counter, entry[0]).start, entry[1], is_shared=is_shared)
 

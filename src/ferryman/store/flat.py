@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ferryman.model import CostPart, Refusal
+from ferryman.model import CostPart, Entry, Refusal
 
 ABSENT: Any = ""
 """The value of what is not there, in the place of `None`."""
@@ -138,6 +138,49 @@ class Flat(msgspec.Struct, kw_only=True, frozen=True, gc=False):
 
 decode = msgspec.json.Decoder(Flat).decode
 """The value of an entry's record. Raises ValueError if it is of another shape, or a count out of bounds."""
+
+
+Key = tuple[Any, ...]
+"""Under what an entry is added up: its UTC day, as days since 1970, model, principal, end user, class of
+status and way of ending; `''` is what it does not have.
+
+Of this and the next no length is told: compiled code would take apart, and put together again, what it only
+looks up.
+"""
+
+Payers = tuple[Any, ...]
+"""Whom an entry is charged to: see `ferryman.store.counters.Charged`."""
+
+Apart = tuple[Any, ...]
+"""What metrics tell entries apart by: path (a settlement's is `SETTLEMENT`), model, status, way of ending,
+and whether it is a stream."""
+
+Measured = tuple[Any, ...]
+"""Seconds that it took, to the first byte, and of our own, with `''` for what is not there; whose price."""
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An entry on its way into the database.
+
+    Attributes:
+        values: one for each of `COLUMNS` as the drivers take it fast: an int for a bool, and `''` for what is
+            not there (SQLite's takes ten times as long for a None as for a text).
+        key: under what it is added up.
+        measures: what is added up: one for each of `MEASURES`, `''` for what is not there.
+        tags: each once.
+        payers: whom it is charged to.
+        entry: of an exchange that tells of a batch, or of what it has made.
+        apart, measured: for metrics.
+    """
+
+    values: tuple[Any, ...]
+    key: Key
+    measures: tuple[Any, ...]
+    tags: list[str] | None
+    payers: Payers
+    entry: Entry | None
+    apart: Apart
+    measured: Measured
 
 
 class CostRest(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ferryman.model import Entry
 from ferryman.store.engine import Engines, translated
+from ferryman.store.flat import Row
 from ferryman.store.read import Reader
-from ferryman.store.rows import Row, microseconds
+from ferryman.store.rows import microseconds
 from ferryman.store.schema_outbox import outbox, sinks
 
 MAX_ROWS = 100

@@ -22,7 +22,8 @@ from ferryman.store.read import Filter
 from ferryman.store.rollup import OTHER
 from ferryman.store.rows import cost_columns, entry_of, microseconds
 from ferryman.store.schema import GROUP, entries, rollup_groups, rollups, tag_rollups
-from ferryman.store.sessions import Key, change_costs
+from ferryman.store.session_rows import Key
+from ferryman.store.sessions import change_costs
 from ferryman.store.walk import conditions
 
 STEP_ENTRIES = 500

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any, Protocol, TypeVar
 
+from ferryman.store.flat import Key, Row
 from ferryman.store.place import EPOCH
-from ferryman.store.rows import Key, Row
 
 K = TypeVar("K")
 Group = tuple[str, str, str, str, int, str]

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
+from msgspec.structs import astuple
 
 from ferryman.ledger.records import decode_entry, encode
 from ferryman.model import (
+    SETTLEMENT,
     CacheCreation,
     Cost,
     Ended,
@@ -28,39 +30,15 @@ from ferryman.store.flat import (
     NOTHING,
     CostRest,
     Flat,
+    FlatCost,
     More,
     Rest,
+    Row,
     decode,
     decode_rest,
 )
 from ferryman.store.place import EPOCH, hour_of, place_of
 from ferryman.store.schema import COLUMNS, TOKENS
-
-Key = tuple[int, str, str, str, int, str]
-"""Under what an entry is added up: its UTC day, as days since 1970, model, principal, end user, class of
-status and way of ending; `''` is what it does not have."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """An entry on its way into the database.
-
-    Attributes:
-        values: one for each of `COLUMNS` as the drivers take it fast: an int for a bool, and `''` for what is
-            not there (SQLite's takes ten times as long for a None as for a text).
-        key: under what it is added up.
-        measures: what is added up: one for each of `MEASURES`, `''` for what is not there.
-        tags: each once.
-        entry: of an exchange that tells of a batch, or of what it has made.
-        flat: what it was made of.
-    """
-
-    values: tuple[Any, ...]
-    key: Key
-    measures: tuple[Any, ...]
-    tags: list[str] | None
-    entry: Entry | None
-    flat: Flat
-
 
 _SAME = ("id", "principal", "end_user", "session_id", "model", "status")
 """Columns that are fields of `Entry` as they stand."""
@@ -101,11 +79,17 @@ _same, _same_rest, _maybe, _same_more = (
     attrgetter(*_OR_NONE),
     attrgetter(*_SAME_MORE),
 )
-_how = attrgetter(*CostRest.__struct_fields__)
+_explained = attrgetter(*CostRest.__struct_fields__)
 
 _NO_CACHE, _NO_TOOLS, _NO_DETAILS = CacheCreation(), ServerToolUse(), OutputTokensDetails()
 _NO_MORE = More()
-_BACKSLASH = ord("\\")  # as a number it is found in a fifth of the time
+_NO_FEW: Final = astuple(_NO_MORE)
+# As names of our own compiled code finds these at once.
+_fields: Final = astuple
+_crc32: Final = crc32
+_encode: Final = encode
+_decode: Final = decode
+_BACKSLASH: Final = ord("\\")  # as a number it is found in a fifth of the time
 _NUL_ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -133,53 +117,80 @@ def row_of(payload: bytes) -> Row:
     if _BACKSLASH in payload and b"\\u0000" in payload:  # which PostgreSQL does not store in its texts
         payload = _NUL_ESCAPE.sub(rb"\1\\ufffd", payload)
     try:
-        flat = decode(payload)
+        flat = _decode(payload)
     except msgspec.ValidationError:
-        flat = decode(_bounded(payload))
-    usage, outcome, status, tags, cost = flat.usage, flat.ended, flat.status, flat.tags, flat.cost
-    model, principal, end_user, session_id = flat.model, flat.principal, flat.end_user, flat.session_id
-    entry_id, cache, tools, nanousd = flat.id, usage.cache_creation, usage.server_tool_use, cost.nanousd
+        flat = _decode(_bounded(payload))
+    return _row(flat, payload)
+
+
+def _row(flat: Flat, payload: bytes) -> Row:
+    """The row of what was read from `payload`."""
+    # All at once: one by one they take as long as all that is done with them.
+    (
+        entry_id, started_at, method, path, principal, credential, user_id, team_id, client_address,
+        session_id, end_user, tags, notes, agent_id, parent_agent_id, request_class, agent_type, traceparent,
+        model, stream, request_bytes, outcome, attempts, usage_complete, response_bytes, duration_seconds,
+        status, error, upstream_request_id, usage, cost, batch, settles, made,
+        first_byte_seconds, overhead_seconds, mutations,
+    ) = _fields(flat)  # fmt: skip
+    (
+        input_tokens, output_tokens, written_tokens, read_tokens,
+        cache, tools, details, service_tier, inference_geo, speed, iterations,
+    ) = _fields(usage)  # fmt: skip
+    counts = (
+        input_tokens, output_tokens, written_tokens, read_tokens,
+        *_fields(cache), *_fields(tools), *_fields(details),
+    )  # fmt: skip
+    few = (
+        agent_id, parent_agent_id, request_class, agent_type, notes, speed, iterations, traceparent, mutations
+    )  # fmt: skip
+    nanousd, how = _how(cost)
     place = place_of(entry_id)
     hour = hour_of(place) << 32  # and below it as in `key_of`, whose calls cost more than what they do
-    since = flat.started_at - EPOCH
-    day = since.days
+    since = started_at - EPOCH
+    day: int = since.days
+    seconds: int = since.seconds
+    rest_microseconds: int = since.microseconds
     status_class = status // 100 if status else 0
     failed = 1 if has_failed(outcome, status or None) else 0
-    counts = (
-        usage.input_tokens, usage.output_tokens,
-        usage.cache_creation_input_tokens, usage.cache_read_input_tokens,
-        cache.ephemeral_5m_input_tokens, cache.ephemeral_1h_input_tokens,
-        tools.web_search_requests, tools.web_fetch_requests,
-        usage.output_tokens_details.thinking_tokens,
-    )  # fmt: skip
     tags = list(dict.fromkeys(tags)) if tags else tags
+    rest = (
+        method, path, stream, attempts, usage_complete, request_bytes, response_bytes,
+        first_byte_seconds, overhead_seconds, credential, user_id, team_id, client_address,
+        upstream_request_id, error, tags, counts, service_tier, inference_geo,
+        None if few == _NO_FEW else More(*few), how,
+    )  # of a `Rest`; a tuple takes less time than the struct itself  # fmt: skip
+    values = (
+        place, entry_id, (day * 86_400 + seconds) * 1_000_000 + rest_microseconds,
+        int(duration_seconds * 1_000_000 + 0.5), outcome, status, status_class, failed,
+        model, principal, end_user, session_id,
+        model and hour | _crc32(model.encode()), principal and hour | _crc32(principal.encode()),
+        end_user and hour | _crc32(end_user.encode()), session_id and hour | _crc32(session_id.encode()),
+        nanousd, _encode(rest).decode(),
+    )  # fmt: skip
     return Row(
-        (
-            place,
-            entry_id,
-            (day * 86_400 + since.seconds) * 1_000_000 + since.microseconds,
-            int(flat.duration_seconds * 1_000_000 + 0.5),
-            outcome,
-            status,
-            status_class,
-            failed,
-            model,
-            principal,
-            end_user,
-            session_id,
-            model and hour | crc32(model.encode()),
-            principal and hour | crc32(principal.encode()),
-            end_user and hour | crc32(end_user.encode()),
-            session_id and hour | crc32(session_id.encode()),
-            nanousd,
-            _rest(flat, counts, tags),
-        ),
+        values,
         (day, model, principal, end_user, status_class, outcome),
         (1, failed, *counts, nanousd),
         tags,
-        None if flat.batch is flat.settles is flat.made is NOTHING else decode_entry(payload),
-        flat,
+        (
+            model, principal, user_id, team_id, end_user, session_id,
+            tuple(tags) if tags else None, method != SETTLEMENT, (),
+        ),
+        None if batch is settles is made is NOTHING else decode_entry(payload),
+        (SETTLEMENT if method == SETTLEMENT else path, model, status, outcome, stream),
+        (duration_seconds, first_byte_seconds, overhead_seconds, cost.price_source),
     )  # fmt: skip
+
+
+def _how(cost: FlatCost) -> tuple[Any, tuple[Any, ...] | None]:
+    """What it costs, and what a `CostRest` says of that."""
+    (
+        nanousd, price_source, price_revision, parts, estimated, model, is_batch, refusal, declined
+    ) = _fields(cost)  # fmt: skip
+    if nanousd == ABSENT:
+        return nanousd, None
+    return nanousd, (price_source, estimated, price_revision, parts, model, is_batch, refusal, declined)
 
 
 def cost_columns(entry: Entry, cost: Cost) -> dict[str, Any]:
@@ -212,41 +223,6 @@ def _cut(value: Any) -> Any:  # noqa: ANN401  # of a usage
         fields = {name: _cut(getattr(value, name)) for name in value.__struct_fields__}
         return msgspec.structs.replace(value, **fields)
     return min(value, MAX_COUNT) if isinstance(value, int) else value
-
-
-def _rest(flat: Flat, counts: tuple[Any, ...], tags: list[str] | None) -> str:
-    """The JSON of a `Rest`; a tuple takes less time than the struct itself."""
-    usage, cost = flat.usage, flat.cost
-    how = None
-    if cost.nanousd != ABSENT:
-        how = (
-            cost.price_source, cost.estimated, cost.price_revision, cost.parts,
-            cost.model, cost.batch, cost.refusal, cost.declined,
-        )  # fmt: skip
-    rest = (
-        flat.method, flat.path, flat.stream, flat.attempts, flat.usage_complete,
-        flat.request_bytes, flat.response_bytes,
-        flat.time_to_first_byte_seconds, flat.overhead_seconds,
-        flat.credential, flat.user_id, flat.team_id, flat.client_address,
-        flat.upstream_request_id, flat.error,
-        tags, counts, usage.service_tier, usage.inference_geo, _more(flat), how,
-    )  # fmt: skip
-    return encode(rest).decode()
-
-
-def _more(flat: Flat) -> More | None:
-    usage = flat.usage
-    if (
-        flat.agent_id is flat.parent_agent_id is flat.request_class is flat.agent_type is usage.speed is None
-        and flat.traceparent is flat.mutations is None
-        and flat.spend_logs_metadata is None
-        and usage.iterations is None
-    ):
-        return None
-    return More(
-        flat.agent_id, flat.parent_agent_id, flat.request_class, flat.agent_type,
-        flat.spend_logs_metadata, usage.speed, usage.iterations, flat.traceparent, flat.mutations,
-    )  # fmt: skip
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
@@ -288,7 +264,7 @@ def _cost_of(nanousd: int | None, rest: Rest) -> Cost | None:
     how = rest.cost
     if nanousd is None or how is None:
         return None
-    return Cost(nanousd=nanousd, **dict(zip(CostRest.__struct_fields__, _how(how), strict=True)))
+    return Cost(nanousd=nanousd, **dict(zip(CostRest.__struct_fields__, _explained(how), strict=True)))
 
 
 def _usage_of(rest: Rest, more: More) -> Usage | None:

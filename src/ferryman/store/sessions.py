@@ -6,7 +6,7 @@ principal and model. A page of sessions walks the index of their last requests a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,25 +14,15 @@ from sqlalchemy import Connection, Select, bindparam, exists, func, select, unio
 
 from ferryman.store.engine import Engines, translated
 from ferryman.store.place import LAST_PLACE
-from ferryman.store.rows import Row, moment
-from ferryman.store.schema import COLUMNS
+from ferryman.store.rows import moment
 from ferryman.store.schema_sessions import session_sums
+from ferryman.store.session_rows import Key
 
 STEP_ROWS = 64
 """Rows looked at in one query: a page's sessions mostly, where each has a row or two."""
 
 MAX_STEPS = 100
 """For a page; beyond them, with sessions of hundreds of models, it is shorter than it may be."""
-
-Key = tuple[str, str, str]
-"""A session, principal and model; `''` is what an entry does not have."""
-
-_NUMBER = {name: number for number, name in enumerate(COLUMNS)}
-_PLACE, _STARTED, _DURATION = (
-    _NUMBER[name] for name in ("place", "started_at_microseconds", "duration_microseconds")
-)
-_SESSION, _PRINCIPAL, _MODEL = (_NUMBER[name] for name in ("session_id", "principal", "model"))
-_FAILED, _COST = _NUMBER["failed"], _NUMBER["cost_nanousd"]
 
 
 class SessionSums(NamedTuple):
@@ -161,24 +151,6 @@ def _together(rows: list[Any]) -> SessionSums:
         sum(row.cost_nanousd for row in rows),
         tuple(sorted(filter(None, models), key=lambda model: -models[model])),
     )
-
-
-def summed(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    """Rows of `session_sums` for these of `entries`, sorted: two writers take the locks in one order."""
-    alike: dict[Key, list[tuple[int, ...]]] = {}
-    for row in rows:
-        values = row.values
-        if session_id := values[_SESSION]:
-            started, nanousd = values[_STARTED], values[_COST] or 0
-            ended = started + values[_DURATION]
-            key = session_id, values[_PRINCIPAL], values[_MODEL]
-            alike.setdefault(key, []).append((values[_PLACE], started, ended, values[_FAILED], nanousd))
-    return [(*key, *_totals(alike[key])) for key in sorted(alike)]
-
-
-def _totals(measures: list[tuple[int, ...]]) -> tuple[int, ...]:
-    places, starts, ends, errors, costs = zip(*measures, strict=True)
-    return max(places), min(starts), max(ends), len(places), sum(errors), sum(costs)
 
 
 def change_costs(connection: Connection, differences: Mapping[Key, int]) -> None:

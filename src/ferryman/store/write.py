@@ -22,15 +22,16 @@ from sqlalchemy import Connection, select
 from ferryman.errors import StoreError, StoreUnavailable
 from ferryman.ledger.records import encode
 from ferryman.model import BatchResults, Entry
-from ferryman.store import schema, sessions
+from ferryman.store import schema, session_rows
 from ferryman.store.batches import settled, taken
-from ferryman.store.counters import Charged, Journal, charge, charged
+from ferryman.store.counters import Charged, Journal, charge
 from ferryman.store.engine import Engines, translated
+from ferryman.store.flat import Row
 from ferryman.store.outbox import note
 from ferryman.store.owners import insert_many, made_by
 from ferryman.store.place import MAX_SHIFT
 from ferryman.store.rollup import MAX_GROUPS, Group, Groups, Sums, summed
-from ferryman.store.rows import Row, id_of, microseconds, moment, row_of
+from ferryman.store.rows import id_of, microseconds, moment, row_of
 from ferryman.store.statements import Database, postgres, sqlite
 
 MAX_BATCH = 4_000
@@ -173,11 +174,11 @@ class Writer:
                 tags = sorted((tag, row.values[0]) for row in new if row.tags for tag in row.tags)
                 database.many(connection, database.tags, tags)
                 database.many(connection, database.tag_rollups, self._groups.numbered(tag_sums, source))
-            if by_session := sessions.summed(new):
+            if by_session := session_rows.summed(new):
                 database.many(connection, database.session_sums, by_session)
             if self.noting is not None:
                 note(connection, self.machine, new, self.noting())
-        charge(connection, journal, [*map(charged, new), *holds])
+        charge(connection, journal, holds, new)
         return New(new, sums)
 
     def _insert(self, connection: Connection, rows: list[Row]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from typing import IO
+from typing import Protocol
 
 MAX_PENDING_BYTES = 8 << 20
 """What may wait for a slow reader, about 15,000 lines. Beyond it lines are dropped and counted: the log
@@ -18,10 +18,17 @@ CLOSE_SECONDS = 5.0
 """How long the end waits for what is left to be written."""
 
 
+class Stream(Protocol):
+    """Where lines go, without a buffer."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Write what there is room for; how much that was, `None` for nothing."""
+
+
 class BackgroundWriter:
     """Writes lines in order from a thread of its own."""
 
-    def __init__(self, stream: IO[bytes], name: str, *, shared: bool = False) -> None:
+    def __init__(self, stream: Stream, name: str, *, shared: bool = False) -> None:
         """Begin to write.
 
         Args:

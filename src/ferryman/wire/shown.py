@@ -198,8 +198,8 @@ def with_only(kind: str, body: bytes, sees: Callable[[Shown], bool]) -> bytes:
     ends = [start - 1 for start in starts[1:]] + [page.end - 1]
     kept = [
         body[start:end]
-        for start, end, spot in zip(starts, ends, page.spots, strict=False)
-        if sees(_shown(body[slice(*spot)], yields=yields))
+        for start, end, (begin, over) in zip(starts, ends, page.spots, strict=False)
+        if sees(_shown(body[begin:over], yields=yields))
     ]
     if len(kept) == len(page.spots):
         return body

@@ -10,11 +10,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ferryman.control.metrics.labels import MESSAGES, OTHER, endpoint_of, error_of
-from ferryman.model import SETTLEMENT
 from ferryman.pricing.catalog import FALLBACK
-from ferryman.store.flat import ABSENT, Flat
+from ferryman.store.flat import ABSENT, Apart, Measured, Row
 from ferryman.store.rollup import Sums
-from ferryman.store.rows import Row
 from ferryman.store.schema import MEASURES
 from ferryman.telemetry import metrics
 from ferryman.telemetry.exposition import Page
@@ -32,9 +30,6 @@ MAX_KNOWN = 10_000
 
 FEW = 12
 """So many values are counted one by one in the time that counting all at once takes."""
-
-_Apart = tuple[str, str, int, str, bool]
-"""Path, model, status, way of ending, and whether it is a stream."""
 
 _NANO = 1_000_000_000
 _AT = {name: number for number, name in enumerate(MEASURES)}
@@ -118,7 +113,7 @@ class Counts:
         """Begin with nothing; `tells_end_users` costs a series each."""
         self._tells_end_users = tells_end_users
         self._lock = threading.Lock()
-        self._known: dict[_Apart, _Series] = {}
+        self._known: dict[Apart, _Series] = {}
         self._series: dict[_Told, _Series] = {}
         self._models: dict[str, list[int]] = {}
         self._keys: dict[str, _Caller] = {}
@@ -159,25 +154,24 @@ class Counts:
 
     def _count_rows(self, rows: Iterable[Row]) -> None:
         """Count each row where it belongs: what is alike first, since many cost half at once."""
-        alike: dict[_Apart, list[Flat]] = {}
+        alike: dict[Apart, list[Measured]] = {}
         for row in rows:
-            flat = row.flat
-            path = flat.path if flat.method != SETTLEMENT else SETTLEMENT
-            apart: _Apart = (path, flat.model, flat.status, flat.ended, flat.stream)
+            apart, measured = row.apart, row.measured
             there = alike.get(apart)
             if there is None:
-                alike[apart] = [flat]
+                alike[apart] = [measured]
             else:
-                there.append(flat)
-        for apart, flats in alike.items():
+                there.append(measured)
+        for apart, found in alike.items():
             series = self._known.get(apart) or self._found(apart)
-            series.number += len(flats)
-            series.fallbacks += sum(flat.cost.price_source == FALLBACK for flat in flats)
-            series.length.take([flat.duration_seconds for flat in flats])
-            series.first.take([at for flat in flats if (at := flat.time_to_first_byte_seconds) != ABSENT])
-            series.ours.take([at for flat in flats if (at := flat.overhead_seconds) != ABSENT])
+            lengths, firsts, ours, sources = zip(*found, strict=True)
+            series.number += len(found)
+            series.fallbacks += sources.count(FALLBACK)
+            series.length.take(list(lengths))
+            series.first.take([at for at in firsts if at != ABSENT])
+            series.ours.take([at for at in ours if at != ABSENT])
 
-    def _found(self, apart: _Apart) -> _Series:
+    def _found(self, apart: Apart) -> _Series:
         path, name, status, ended, stream = apart
         status = status or 0  # `ABSENT` is none
         model = self._model(name, answered=error_of(status, ended) is None)
