@@ -50,6 +50,8 @@ was in the way may have been announced by somebody who did not get it either. Tw
 the last of a budget within the same microsecond were both refused up to 64 times of 100 when they looked in
 step, by how fast they were; with steps of their own 5 times in 24,000."""
 
+_sum: Final = sum  # which compiled code need not look up by its name
+
 STEPS: Final = 4
 """Columns that look a different number of times; each look takes some two microseconds."""
 
@@ -237,7 +239,7 @@ class Admission:
             budget = rule.budget
             if budget is None:
                 # All that stands there, from whatever minute, is no less than what counts.
-                if sum(bounds(buffer, head * 8 + HEAD_BYTES)) + extra * quantity > rule.amount:
+                if _sum(bounds(buffer, head * 8 + HEAD_BYTES)) + extra * quantity > rule.amount:
                     self._judge_limit(refusals, part, extra, now_seconds)
                 continue
             committed, granted = self._committed(head, part.epoch, sums(buffer, head * 8 + HEAD_BYTES))

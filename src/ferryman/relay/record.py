@@ -71,6 +71,7 @@ def outcome(
     return ended, error
 
 
+_UNSET: Final = msgspec.UNSET
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -142,7 +143,7 @@ def record_of(exchange: Exchange, ended: Ended, usage: Usage | None, *, complete
         complete,
         exchange.response_bytes,
         int((now - exchange.started) * 1e6) / 1e6,
-        msgspec.UNSET if told else exchange.body_bytes,
+        _UNSET if told else exchange.body_bytes,
         exchange.status,
         exchange.error,
         upstream_id and upstream_id[:MAX_TEXT],
